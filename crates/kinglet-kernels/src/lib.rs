@@ -1,0 +1,20 @@
+//! CPU kernels over plain slices, NHWC `f32`.
+//!
+//! `reference/` holds readable scalar code, generic over `f32` and `f64`: the oracle. The files beside it have the same
+//! names and do the same work with SIMD, on several threads, with the instruction set chosen at run time.
+//!
+//! Work is split by the problem's size, never by the number of threads, and partial sums are combined in a fixed order:
+//! the same input gives the same bits on any number of threads (of one instruction set).
+
+pub mod activation;
+pub mod batchnorm;
+pub mod conv;
+pub mod depthwise;
+pub mod elementwise;
+pub mod pooling;
+pub mod reference;
+pub mod simd;
+pub mod threads;
+
+pub use activation::Activation;
+pub use conv::ConvShape;

@@ -1,0 +1,1 @@
+//! Kinglet as a library.
