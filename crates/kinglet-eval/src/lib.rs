@@ -1,1 +1,18 @@
-//! eval
+//! How good are the detections? Matching, average precision, confusion, tables, COCO results and plots.
+//!
+//! Boxes are corners in pixels; metrics are fractions 0 to 1. Models and files are unknown to this crate.
+#![forbid(unsafe_code)]
+
+pub mod ap;
+pub mod coco_json;
+pub mod confusion;
+pub mod matching;
+pub mod metrics;
+pub mod plots;
+pub mod table;
+
+pub use crate::coco_json::{CocoRecord, coco_category, coco_records};
+pub use crate::confusion::ConfusionMatrix;
+pub use crate::matching::{IOU_THRESHOLDS, LabelBox, match_detections};
+pub use crate::metrics::{ClassMetrics, Evaluator, Report};
+pub use crate::table::report_table;

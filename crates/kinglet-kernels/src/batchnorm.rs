@@ -1,1 +1,504 @@
-//! batchnorm
+//! Batch normalisation fused with the activation that follows it.
+//!
+//! Source: Ioffe and Szegedy 2015, arXiv:1502.03167. Oracle: `reference/batchnorm.rs`.
+//! Shapes: `z`, `y`, `dy`, `dz` `[rows, c]` with `rows = n * h * w`; parameters `[c]`.
+//!
+//! Memory bounds these kernels, so each makes as few passes as the formula allows: one forward, two backward. Sums are
+//! `f32` within a block of about 128 KiB (in two levels) and `f64` across blocks, in a fixed order.
+//!
+//! Few channels would waste lanes, so rows are taken `fold` at a time, as one row of `fold * c` channels with repeated
+//! parameters; the last rows that do not fill a fold are taken one by one.
+
+use crate::activation::{apply_simd, derivative_simd, specialise};
+use crate::conv::ChannelStats;
+use crate::elementwise::{CHUNK, load_n, store_n};
+use crate::simd::{Isa, Simd, isa};
+use crate::threads::{SendPtr, parallel_for};
+use crate::{Activation, dispatch};
+
+/// How the rows are cut: `blocks` of `rows` folded rows of `width` channels, then `tail` rows of `c`.
+#[derive(Debug, Clone, Copy)]
+struct Split {
+    c: usize,
+    fold: usize,
+    folded: usize,
+    rows: usize,
+    tail: usize,
+}
+
+impl Split {
+    fn new(len: usize, c: usize) -> Self {
+        let lanes = match isa() {
+            Isa::Avx512 => 16,
+            Isa::Avx2 => 8,
+            Isa::Neon | Isa::Scalar => 4,
+        };
+        let total = len / c;
+        // The least fold that fills whole vectors; wide rows lose little in their last vector.
+        let fold = if c < 64 { (1..=lanes).find(|fold| fold * c % lanes == 0).unwrap_or(1) } else { 1 };
+        let width = fold * c;
+        Self { c, fold, folded: total / fold, rows: (CHUNK / width).max(1), tail: total % fold }
+    }
+
+    fn width(&self) -> usize {
+        self.fold * self.c
+    }
+
+    fn blocks(&self) -> usize {
+        self.folded.div_ceil(self.rows)
+    }
+
+    /// `[c]` repeated to `[width]`.
+    fn repeat(&self, parameter: &[f32]) -> Vec<f32> {
+        parameter.repeat(self.fold)
+    }
+
+    /// Runs `f(task, first value, rows, width)` for every block and for the tail, which is the last task.
+    fn run(&self, f: impl Fn(usize, usize, usize, usize) + Sync) {
+        let blocks = self.blocks();
+        parallel_for(blocks + usize::from(self.tail > 0), |task| {
+            let start = task.min(blocks) * self.rows;
+            if task < blocks {
+                f(task, start * self.width(), self.rows.min(self.folded - start), self.width());
+            } else {
+                f(task, self.folded * self.width(), self.tail, self.c);
+            }
+        });
+    }
+
+    /// Like [`run`](Self::run), with two rows of `width` sums a task, which are then added up by channel.
+    fn run_with_sums(&self, f: impl Fn(usize, usize, usize, [*mut f32; 2]) + Sync) -> [Vec<f64>; 2] {
+        let width = self.width();
+        let tasks = self.blocks() + 1;
+        let mut partial = vec![0.0f32; tasks * 2 * width];
+        let sums = SendPtr(partial.as_mut_ptr());
+        self.run(|task, start, rows, columns| {
+            // SAFETY: task < tasks, so both rows of sums lie inside `partial`.
+            let first = unsafe { sums.get().add(task * 2 * width) };
+            // SAFETY: as above.
+            f(start, rows, columns, [first, unsafe { first.add(width) }]);
+        });
+        let mut total = [vec![0.0f64; self.c], vec![0.0f64; self.c]];
+        for task in partial.chunks_exact(2 * width) {
+            for (total, part) in total.iter_mut().zip(task.chunks_exact(width)) {
+                for channels in part.chunks_exact(self.c) {
+                    total.iter_mut().zip(channels).for_each(|(total, &part)| *total += f64::from(part));
+                }
+            }
+        }
+        total
+    }
+}
+
+/// Values over which one chain of `f32` sums runs: 16 KiB, so that the second group of channels finds them in L1.
+const CHAIN: usize = 4096;
+
+/// Rows of one chain of sums.
+#[inline(always)]
+fn chain_rows(width: usize) -> usize {
+    (CHAIN / width).max(1)
+}
+
+/// The sums of `z` and of `z^2` over the rows, for each channel.
+///
+/// # Panics
+/// If `c` does not divide the length of `z`.
+pub fn channel_stats(z: &[f32], c: usize) -> ChannelStats {
+    check(z.len(), c, &[]);
+    let split = Split::new(z.len(), c);
+    let [sum, sum_sq] = split.run_with_sums(|start, rows, width, [sum, sum_sq]| {
+        // SAFETY: `rows * width` values from `start` lie inside `z`; each task has its own `width` sums.
+        unsafe { stats_rows(z.as_ptr().add(start), rows, width, sum, sum_sq) }
+    });
+    ChannelStats { sum, sum_sq }
+}
+
+/// Vectors of channels that are summed together: four pairs of sums fit the registers of every instruction set.
+const GROUP: usize = 4;
+
+#[inline(always)]
+unsafe fn stats_kernel<S: Simd>(z: *const f32, rows: usize, width: usize, sum: *mut f32, sum_sq: *mut f32) {
+    let mut row = 0;
+    while row < rows {
+        let n = chain_rows(width).min(rows - row);
+        let mut i = 0;
+        while i < width {
+            // SAFETY: channels from `i` up to `width` at most, rows below `rows`.
+            unsafe {
+                let from = z.add(row * width + i);
+                if i + GROUP * S::LANES <= width {
+                    stats_group::<S, GROUP>(from, n, width, S::LANES, sum.add(i), sum_sq.add(i));
+                    i += GROUP * S::LANES;
+                } else {
+                    let k = (width - i).min(S::LANES);
+                    stats_group::<S, 1>(from, n, width, k, sum.add(i), sum_sq.add(i));
+                    i += k;
+                }
+            }
+        }
+        row += n;
+    }
+}
+dispatch!(fn stats_rows(z: *const f32, rows: usize, width: usize, sum: *mut f32, sum_sq: *mut f32) = stats_kernel);
+
+/// Adds the sums of `N` vectors of channels over `rows` rows; `k` lanes of each are used.
+#[inline(always)]
+unsafe fn stats_group<S: Simd, const N: usize>(
+    z: *const f32,
+    rows: usize,
+    width: usize,
+    k: usize,
+    sum: *mut f32,
+    sum_sq: *mut f32,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let (mut s, mut q) = ([S::splat(0.0); N], [S::splat(0.0); N]);
+        for r in 0..rows {
+            for j in 0..N {
+                let v = load_n::<S>(z.add(r * width + j * S::LANES), k);
+                s[j] = S::add(s[j], v);
+                q[j] = S::fma(v, v, q[j]);
+            }
+        }
+        for j in 0..N {
+            let (sum, sum_sq) = (sum.add(j * S::LANES), sum_sq.add(j * S::LANES));
+            store_n::<S>(sum, S::add(load_n::<S>(sum, k), s[j]), k);
+            store_n::<S>(sum_sq, S::add(load_n::<S>(sum_sq, k), q[j]), k);
+        }
+    }
+}
+
+/// `y = activation(z * scale + shift)`, plus `residual` where there is one.
+///
+/// # Panics
+/// If the lengths do not fit.
+pub fn forward(
+    z: &[f32],
+    c: usize,
+    scale: &[f32],
+    shift: &[f32],
+    activation: Activation,
+    residual: Option<&[f32]>,
+    y: &mut [f32],
+) {
+    check(z.len(), c, &[scale.len(), shift.len()]);
+    assert_eq!(z.len(), y.len(), "batchnorm: z and y differ in length");
+    assert!(residual.is_none_or(|r| r.len() == y.len()), "batchnorm: residual and y differ in length");
+    let split = Split::new(z.len(), c);
+    let (scale, shift) = (split.repeat(scale), split.repeat(shift));
+    let out = SendPtr(y.as_mut_ptr());
+    split.run(|_, start, rows, width| {
+        // SAFETY: `rows * width` values from `start` lie inside `z`, `y` and the residual; tasks do not overlap.
+        unsafe {
+            let residual = residual.map_or(std::ptr::null(), |r| r.as_ptr().add(start));
+            let (z, y) = (z.as_ptr().add(start), out.get().add(start));
+            forward_rows(activation, z, scale.as_ptr(), shift.as_ptr(), residual, y, rows, width);
+        }
+    });
+}
+
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+unsafe fn forward_kernel<S: Simd>(
+    activation: Activation,
+    z: *const f32,
+    scale: *const f32,
+    shift: *const f32,
+    residual: *const f32,
+    y: *mut f32,
+    rows: usize,
+    width: usize,
+) {
+    // SAFETY: every access is to channels below `width` of the `rows` rows.
+    unsafe {
+        specialise!(activation, a => for r in 0..rows {
+            let at = r * width;
+            let mut i = 0;
+            while i < width {
+                let k = (width - i).min(S::LANES);
+                let u = S::fma(load_n::<S>(z.add(at + i), k), load_n::<S>(scale.add(i), k), load_n::<S>(shift.add(i), k));
+                let mut v = apply_simd::<S>(a, u);
+                if !residual.is_null() {
+                    v = S::add(v, load_n::<S>(residual.add(at + i), k));
+                }
+                store_n::<S>(y.add(at + i), v, k);
+                i += k;
+            }
+        });
+    }
+}
+dispatch!(fn forward_rows(activation: Activation, z: *const f32, scale: *const f32, shift: *const f32,
+    residual: *const f32, y: *mut f32, rows: usize, width: usize) = forward_kernel);
+
+/// The gradients of training-mode batch normalisation and activation; `dz` is overwritten, `dgamma` and `dbeta` are
+/// added to.
+///
+/// With `xhat = (z - mean) * inv_std` and `g = dy * activation'(gamma * xhat + beta)`: `dbeta = sum g`,
+/// `dgamma = sum g * xhat`, `dz = gamma * inv_std * (g - dbeta / rows - xhat * dgamma / rows)`.
+///
+/// # Panics
+/// If the lengths do not fit.
+#[allow(clippy::too_many_arguments)]
+pub fn backward(
+    z: &[f32],
+    dy: &[f32],
+    c: usize,
+    mean: &[f32],
+    inv_std: &[f32],
+    gamma: &[f32],
+    beta: &[f32],
+    activation: Activation,
+    dz: &mut [f32],
+    dgamma: &mut [f32],
+    dbeta: &mut [f32],
+) {
+    assert_eq!(dy.len(), dz.len(), "batchnorm: dy and dz differ in length");
+    let dz = SendPtr(dz.as_mut_ptr());
+    backward_training(z, dy.as_ptr(), dy.len(), c, [mean, inv_std, gamma, beta], activation, dz, [dgamma, dbeta]);
+}
+
+/// [`backward`] that leaves `dz` in the buffer of `dy`.
+///
+/// # Panics
+/// If the lengths do not fit.
+#[allow(clippy::too_many_arguments)]
+pub fn backward_in_place(
+    z: &[f32],
+    dy: &mut [f32],
+    c: usize,
+    mean: &[f32],
+    inv_std: &[f32],
+    gamma: &[f32],
+    beta: &[f32],
+    activation: Activation,
+    dgamma: &mut [f32],
+    dbeta: &mut [f32],
+) {
+    let (pointer, len) = (SendPtr(dy.as_mut_ptr()), dy.len());
+    let parameters = [mean, inv_std, gamma, beta];
+    backward_training(z, pointer.get(), len, c, parameters, activation, pointer, [dgamma, dbeta]);
+}
+
+/// The body of [`backward`] and [`backward_in_place`]. `dy` may be `dz`: each value is read before it is written.
+#[allow(clippy::too_many_arguments, clippy::cast_possible_truncation)]
+fn backward_training(
+    z: &[f32],
+    dy: *const f32,
+    len: usize,
+    c: usize,
+    [mean, inv_std, gamma, beta]: [&[f32]; 4],
+    activation: Activation,
+    dz: SendPtr<f32>,
+    gradients: [&mut [f32]; 2],
+) {
+    check(z.len(), c, &[mean.len(), inv_std.len(), gamma.len(), beta.len()]);
+    assert_eq!(z.len(), len, "batchnorm: z and dy differ in length");
+    let scale: Vec<f32> = gamma.iter().zip(inv_std).map(|(g, i)| g * i).collect();
+    let shift: Vec<f32> = (0..c).map(|ch| beta[ch] - mean[ch] * scale[ch]).collect();
+    let sums = backward_sums(z, SendPtr(dy.cast_mut()), c, &scale, &shift, mean, inv_std, activation);
+    // dz = scale * g + slope * z + offset: the formula above, gathered by powers of z.
+    let rows = (z.len() / c) as f64;
+    let slope: Vec<f32> = (0..c)
+        .map(|ch| (-f64::from(scale[ch]) * sums[0][ch] / rows * f64::from(inv_std[ch])) as f32)
+        .collect();
+    let offset: Vec<f32> = (0..c)
+        .map(|ch| {
+            let centre = f64::from(mean[ch]) * f64::from(inv_std[ch]) * sums[0][ch] / rows;
+            (f64::from(scale[ch]) * (centre - sums[1][ch] / rows)) as f32
+        })
+        .collect();
+    write_dz(z, SendPtr(dy.cast_mut()), c, [&scale, &shift, &slope, &offset], activation, dz);
+    add_sums(&sums, gradients);
+}
+
+/// The gradients of evaluation-mode batch normalisation (running statistics) and activation, in place: `dy` becomes
+/// `dz = g * scale`; `dgamma` and `dbeta` are added to.
+///
+/// # Panics
+/// If the lengths do not fit.
+#[allow(clippy::too_many_arguments)]
+pub fn backward_frozen_in_place(
+    z: &[f32],
+    dy: &mut [f32],
+    c: usize,
+    scale: &[f32],
+    shift: &[f32],
+    mean: &[f32],
+    inv_std: &[f32],
+    activation: Activation,
+    dgamma: &mut [f32],
+    dbeta: &mut [f32],
+) {
+    check(z.len(), c, &[scale.len(), shift.len(), mean.len(), inv_std.len()]);
+    assert_eq!(z.len(), dy.len(), "batchnorm: z and dy differ in length");
+    let dy = SendPtr(dy.as_mut_ptr());
+    let sums = backward_sums(z, dy, c, scale, shift, mean, inv_std, activation);
+    let zero = vec![0.0; c];
+    write_dz(z, dy, c, [scale, shift, &zero, &zero], activation, dy);
+    add_sums(&sums, [dgamma, dbeta]);
+}
+
+/// Adds `[dgamma, dbeta]` to the gradients.
+#[allow(clippy::cast_possible_truncation)]
+fn add_sums(sums: &[Vec<f64>; 2], gradients: [&mut [f32]; 2]) {
+    for (gradient, sums) in gradients.into_iter().zip(sums) {
+        assert_eq!(gradient.len(), sums.len(), "batchnorm: gradient of a parameter");
+        gradient.iter_mut().zip(sums).for_each(|(gradient, &sum)| *gradient += sum as f32);
+    }
+}
+
+/// Pass one: `[sum of g * xhat, sum of g]` for each channel.
+#[allow(clippy::too_many_arguments)]
+fn backward_sums(
+    z: &[f32],
+    dy: SendPtr<f32>,
+    c: usize,
+    scale: &[f32],
+    shift: &[f32],
+    mean: &[f32],
+    inv_std: &[f32],
+    activation: Activation,
+) -> [Vec<f64>; 2] {
+    let split = Split::new(z.len(), c);
+    let [scale, shift, mean] = [scale, shift, mean].map(|p| split.repeat(p));
+    let mut sums = split.run_with_sums(|start, rows, width, sums| {
+        // SAFETY: `rows * width` values from `start` lie inside `z` and `dy`; each task has its own `width` sums.
+        unsafe {
+            let parameters = [scale.as_ptr(), shift.as_ptr(), mean.as_ptr()];
+            sum_rows(activation, z.as_ptr().add(start), dy.get().add(start), rows, width, parameters, sums);
+        }
+    });
+    sums[0].iter_mut().zip(inv_std).for_each(|(sum, &inv_std)| *sum *= f64::from(inv_std));
+    sums
+}
+
+#[inline(always)]
+unsafe fn sum_kernel<S: Simd>(
+    activation: Activation,
+    z: *const f32,
+    dy: *const f32,
+    rows: usize,
+    width: usize,
+    parameters: [*const f32; 3],
+    sums: [*mut f32; 2],
+) {
+    specialise!(activation, a => {
+        let mut row = 0;
+        while row < rows {
+            let n = chain_rows(width).min(rows - row);
+            let mut i = 0;
+            while i < width {
+                // SAFETY: channels from `i` up to `width` at most, rows below `rows`.
+                unsafe {
+                    let at = row * width + i;
+                    let [p0, p1, p2] = parameters;
+                    let p = [p0.add(i), p1.add(i), p2.add(i)];
+                    let s = [sums[0].add(i), sums[1].add(i)];
+                    if i + GROUP * S::LANES <= width {
+                        sum_group::<S, GROUP>(a, z.add(at), dy.add(at), n, width, S::LANES, p, s);
+                        i += GROUP * S::LANES;
+                    } else {
+                        let k = (width - i).min(S::LANES);
+                        sum_group::<S, 1>(a, z.add(at), dy.add(at), n, width, k, p, s);
+                        i += k;
+                    }
+                }
+            }
+            row += n;
+        }
+    });
+}
+dispatch!(fn sum_rows(activation: Activation, z: *const f32, dy: *const f32, rows: usize, width: usize,
+    parameters: [*const f32; 3], sums: [*mut f32; 2]) = sum_kernel);
+
+/// Adds the sums of `g * (z - mean)` and `g` of `N` vectors of channels; `k` lanes of each are used.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+unsafe fn sum_group<S: Simd, const N: usize>(
+    activation: Activation,
+    z: *const f32,
+    dy: *const f32,
+    rows: usize,
+    width: usize,
+    k: usize,
+    [scale, shift, mean]: [*const f32; 3],
+    [sum_gz, sum_g]: [*mut f32; 2],
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let (mut gz, mut g) = ([S::splat(0.0); N], [S::splat(0.0); N]);
+        for r in 0..rows {
+            for j in 0..N {
+                let i = j * S::LANES;
+                let v = load_n::<S>(z.add(r * width + i), k);
+                let u = S::fma(v, load_n::<S>(scale.add(i), k), load_n::<S>(shift.add(i), k));
+                let d = S::mul(load_n::<S>(dy.add(r * width + i), k), derivative_simd::<S>(activation, u));
+                g[j] = S::add(g[j], d);
+                gz[j] = S::fma(d, S::sub(v, load_n::<S>(mean.add(i), k)), gz[j]);
+            }
+        }
+        for j in 0..N {
+            let (sum_gz, sum_g) = (sum_gz.add(j * S::LANES), sum_g.add(j * S::LANES));
+            store_n::<S>(sum_gz, S::add(load_n::<S>(sum_gz, k), gz[j]), k);
+            store_n::<S>(sum_g, S::add(load_n::<S>(sum_g, k), g[j]), k);
+        }
+    }
+}
+
+/// Pass two: `dz = scale * g + slope * z + offset`.
+fn write_dz(
+    z: &[f32],
+    dy: SendPtr<f32>,
+    c: usize,
+    parameters: [&[f32]; 4],
+    activation: Activation,
+    dz: SendPtr<f32>,
+) {
+    let split = Split::new(z.len(), c);
+    let parameters = parameters.map(|p| split.repeat(p));
+    split.run(|_, start, rows, width| {
+        // SAFETY: `rows * width` values from `start` lie inside `z`, `dy` and `dz`; tasks do not overlap.
+        unsafe {
+            let p = [&parameters[0], &parameters[1], &parameters[2], &parameters[3]].map(|p| p.as_ptr());
+            let (z, dy, dz) = (z.as_ptr().add(start), dy.get().add(start), dz.get().add(start));
+            dz_rows(activation, z, dy, dz, rows, width, p);
+        }
+    });
+}
+
+#[inline(always)]
+unsafe fn dz_kernel<S: Simd>(
+    activation: Activation,
+    z: *const f32,
+    dy: *const f32,
+    dz: *mut f32,
+    rows: usize,
+    width: usize,
+    [scale, shift, slope, offset]: [*const f32; 4],
+) {
+    // SAFETY: every access is to channels below `width` of the `rows` rows.
+    unsafe {
+        specialise!(activation, a => for r in 0..rows {
+            let at = r * width;
+            let mut i = 0;
+            while i < width {
+                let k = (width - i).min(S::LANES);
+                let (v, scale) = (load_n::<S>(z.add(at + i), k), load_n::<S>(scale.add(i), k));
+                let u = S::fma(v, scale, load_n::<S>(shift.add(i), k));
+                let g = S::mul(load_n::<S>(dy.add(at + i), k), derivative_simd::<S>(a, u));
+                let line = S::fma(v, load_n::<S>(slope.add(i), k), load_n::<S>(offset.add(i), k));
+                store_n::<S>(dz.add(at + i), S::fma(g, scale, line), k);
+                i += k;
+            }
+        });
+    }
+}
+dispatch!(fn dz_rows(activation: Activation, z: *const f32, dy: *const f32, dz: *mut f32, rows: usize, width: usize,
+    parameters: [*const f32; 4]) = dz_kernel);
+
+/// Checks that `c` channels divide `len` and that the parameters have `c` values.
+fn check(len: usize, c: usize, parameters: &[usize]) {
+    assert!(c > 0 && len.is_multiple_of(c), "batchnorm: {len} values are not whole rows of {c} channels");
+    assert!(parameters.iter().all(|&p| p == c), "batchnorm: parameters of {parameters:?} values for {c} channels");
+}

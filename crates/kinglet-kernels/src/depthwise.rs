@@ -1,1 +1,681 @@
-//! depthwise
+//! Depthwise convolution: every channel has its own kernel.
+//!
+//! Shapes: `x` `[batch, h, w, c]`, `y` `[batch, oh, ow, c]`, weights `[c, 1, kh, kw]`; any kernel, stride, padding and
+//! dilation. Oracle: `reference/conv.rs`.
+//!
+//! The forward pass and the gradient of the input are one kernel. Along each axis an output reads a *run* of inputs:
+//! forward, output `o` reads input `o * stride - padding + k * dilation` with tap `k`; backward, `dx[i]` reads `dy[o]`
+//! with every tap `k` for which `o * stride = i + padding - k * dilation`, and these too are evenly spaced. So each
+//! gradient is gathered, none scattered. Outputs of one phase (all of them forward, every stride-th backward) move
+//! through the input by a constant step; up to eight of them make a register tile along the width.
+//!
+//! Tasks are blocks of output rows. Sums are `f32` within a task and `f64` across tasks, in a fixed order.
+
+use crate::conv::ChannelStats;
+use crate::elementwise::{load_n, store_n};
+use crate::simd::Simd;
+use crate::threads::{SendPtr, parallel_for};
+use crate::{Activation, ConvShape, activation, dispatch};
+
+/// Most outputs of a register tile.
+const TILE: usize = 8;
+
+/// Outputs that one chain of weight-gradient sums runs over: their inputs stay in L1.
+const CHAIN: usize = 16;
+
+/// What one output reads along one axis: `count` inputs from `input` and as many taps from `tap`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Run {
+    input: usize,
+    tap: usize,
+    count: usize,
+}
+
+/// One axis of a gathering convolution.
+#[derive(Debug)]
+struct Axis {
+    /// For each output.
+    runs: Vec<Run>,
+    /// From one input of a run to the next.
+    input_step: isize,
+    /// From one tap of a run to the next.
+    tap_step: isize,
+    /// From one output of a phase to the next.
+    phase: usize,
+    /// By how much such outputs move through the input.
+    advance: usize,
+}
+
+impl Axis {
+    /// The forward pass along `axis` (0: height, 1: width).
+    fn forward(s: &ConvShape, axis: usize) -> Self {
+        let (size, dilation) = (s.input[axis] as isize, s.dilation[axis] as isize);
+        let runs = (0..s.output[axis])
+            .map(|o| {
+                let first = (o * s.stride[axis]) as isize - s.padding[axis] as isize;
+                let at = |k: usize| first + k as isize * dilation;
+                let inside = |k: &usize| (0..size).contains(&at(*k));
+                let tap = (0..s.kernel[axis]).find(inside).unwrap_or(0);
+                let count = (0..s.kernel[axis]).filter(inside).count();
+                Run { input: if count == 0 { 0 } else { at(tap) as usize }, tap, count }
+            })
+            .collect();
+        Self { runs, input_step: dilation, tap_step: 1, phase: 1, advance: s.stride[axis] }
+    }
+
+    /// The gradient of the input along `axis`: `dx` gathers from `dy`.
+    fn backward(s: &ConvShape, axis: usize) -> Self {
+        let (stride, dilation) = (s.stride[axis], s.dilation[axis]);
+        let common = gcd(stride, dilation);
+        let runs = (0..s.input[axis])
+            .map(|i| {
+                let source = |k: usize| {
+                    let scaled = (i + s.padding[axis]).checked_sub(k * dilation)?;
+                    let inside = scaled.is_multiple_of(stride) && scaled / stride < s.output[axis];
+                    inside.then_some(scaled / stride)
+                };
+                let mut found = (0..s.kernel[axis]).filter_map(|k| Some((k, source(k)?)));
+                match found.next() {
+                    Some((tap, input)) => Run { input, tap, count: 1 + found.count() },
+                    None => Run { input: 0, tap: 0, count: 0 },
+                }
+            })
+            .collect();
+        let input_step = -((dilation / common) as isize);
+        Self { runs, input_step, tap_step: (stride / common) as isize, phase: stride, advance: 1 }
+    }
+
+    /// Groups the outputs into segments of at most `limit` that read alike, in the order of their first output.
+    fn segments(&self, limit: usize) -> Vec<Segment> {
+        let mut segments: Vec<Segment> = Vec::new();
+        for start in 0..self.phase.min(self.runs.len()) {
+            let mut open: Option<Segment> = None;
+            for i in (start..self.runs.len()).step_by(self.phase) {
+                let run = self.runs[i];
+                match &mut open {
+                    Some(s) if s.len < limit && s.run.tap == run.tap && s.run.count == run.count
+                        && (run.count == 0 || s.run.input + s.len * self.advance == run.input) => s.len += 1,
+                    _ => segments.extend(open.replace(Segment { output: i, run, len: 1 })),
+                }
+            }
+            segments.extend(open);
+        }
+        segments.sort_by_key(|s| s.output);
+        segments
+    }
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+/// Outputs `output`, `output + phase`, ..., `len` of them, of which the first reads `run`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Segment {
+    output: usize,
+    run: Run,
+    len: usize,
+}
+
+/// How the outputs of a gathering convolution start and end.
+#[derive(Debug, Clone, Copy)]
+struct Epilogue<'a> {
+    bias: Option<&'a [f32]>,
+    /// Start from what the output holds.
+    accumulate: bool,
+    activation: Activation,
+}
+
+/// A gathering convolution, ready to run by blocks of output rows.
+struct Gather<'a> {
+    c: usize,
+    source: &'a [f32],
+    /// Height and width of the source.
+    size: [usize; 2],
+    rows: Axis,
+    columns: Axis,
+    segments: Vec<Segment>,
+    /// `[kh * kw, c]`.
+    taps: Vec<f32>,
+    kernel_width: usize,
+    epilogue: Epilogue<'a>,
+    /// Output rows of a task.
+    block: usize,
+}
+
+impl<'a> Gather<'a> {
+    #[allow(clippy::too_many_arguments)]
+    fn new(
+        s: &ConvShape,
+        source: &'a [f32],
+        size: [usize; 2],
+        rows: Axis,
+        columns: Axis,
+        weight: &[f32],
+        epilogue: Epilogue<'a>,
+    ) -> Self {
+        let segments = columns.segments(TILE);
+        let block = block_rows(s.batch, rows.runs.len(), columns.runs.len() * s.c_in);
+        let (taps, kernel_width) = (taps_first(weight, s.c_in), s.kernel[1]);
+        Self { c: s.c_in, source, size, rows, columns, segments, taps, kernel_width, epilogue, block }
+    }
+
+    /// Runs every block; with `stats`, returns the channel sums of the output and of its square.
+    fn run(&self, batch: usize, out: &mut [f32], stats: bool) -> [Vec<f64>; 2] {
+        let (height, width, c) = (self.rows.runs.len(), self.columns.runs.len(), self.c);
+        assert_eq!(self.source.len(), batch * self.size[0] * self.size[1] * c, "depthwise: length of the source");
+        assert_eq!(out.len(), batch * height * width * c, "depthwise: length of the result");
+        let blocks = height.div_ceil(self.block);
+        let mut partial = vec![0.0f32; if stats { batch * blocks * 2 * c } else { 0 }];
+        let (out, sums) = (SendPtr(out.as_mut_ptr()), SendPtr(partial.as_mut_ptr()));
+        parallel_for(batch * blocks, |task| {
+            let (image, first) = (task / blocks, task % blocks * self.block);
+            // SAFETY: each task writes its own rows of `out` and its own sums; the lengths were checked above.
+            unsafe {
+                let sums = if stats { sums.get().add(task * 2 * c) } else { std::ptr::null_mut() };
+                let source = self.source.as_ptr().add(image * self.size[0] * self.size[1] * c);
+                let out = out.get().add(image * height * width * c);
+                gather_rows(self, source, out, first, self.block.min(height - first), sums);
+            }
+        });
+        sum_tasks(&partial, c)
+    }
+}
+
+/// Adds up `[tasks, 2, c]` partial sums in the order of the tasks.
+fn sum_tasks(partial: &[f32], c: usize) -> [Vec<f64>; 2] {
+    let mut total = [vec![0.0f64; c], vec![0.0f64; c]];
+    for task in partial.chunks_exact(2 * c) {
+        for (total, part) in total.iter_mut().zip(task.chunks_exact(c)) {
+            total.iter_mut().zip(part).for_each(|(total, &part)| *total += f64::from(part));
+        }
+    }
+    total
+}
+
+/// Rows of a task: about 64 Ki values, but at least eight tasks where there are as many rows.
+fn block_rows(batch: usize, height: usize, line: usize) -> usize {
+    let by_size = (64 * 1024 / line.max(1)).max(1);
+    let by_count = (batch * height).div_ceil(8).max(1);
+    by_size.min(by_count).min(height.max(1))
+}
+
+/// `[c, kh * kw]` to `[kh * kw, c]`.
+fn taps_first(weight: &[f32], c: usize) -> Vec<f32> {
+    let taps = weight.len() / c;
+    let mut out = vec![0.0; weight.len()];
+    for (ch, kernel) in weight.chunks_exact(taps.max(1)).enumerate() {
+        kernel.iter().enumerate().for_each(|(tap, &w)| out[tap * c + ch] = w);
+    }
+    out
+}
+
+fn check(s: &ConvShape) {
+    assert!(s.groups == s.c_in && s.c_out == s.c_in, "depthwise: {s:?} has a kernel over several channels");
+}
+
+/// `y = conv(x, weight) + bias`. `stats` receives the sums of `y` and of its square over batch and space.
+///
+/// # Panics
+/// If the shape is not depthwise or the lengths do not fit.
+pub fn forward(
+    s: &ConvShape,
+    x: &[f32],
+    weight: &[f32],
+    bias: Option<&[f32]>,
+    y: &mut [f32],
+    stats: Option<&mut ChannelStats>,
+) {
+    let epilogue = Epilogue { bias, accumulate: false, activation: Activation::Identity };
+    let [sum, sum_sq] = forward_gather(s, x, weight, epilogue).run(s.batch, y, stats.is_some());
+    if let Some(stats) = stats {
+        *stats = ChannelStats { sum, sum_sq };
+    }
+}
+
+/// `y = activation(conv(x, weight) + bias)`.
+///
+/// # Panics
+/// If the shape is not depthwise or the lengths do not fit.
+pub fn forward_act(
+    s: &ConvShape,
+    x: &[f32],
+    weight: &[f32],
+    bias: Option<&[f32]>,
+    activation: Activation,
+    y: &mut [f32],
+) {
+    let epilogue = Epilogue { bias, accumulate: false, activation };
+    forward_gather(s, x, weight, epilogue).run(s.batch, y, false);
+}
+
+fn forward_gather<'a>(s: &ConvShape, x: &'a [f32], weight: &[f32], epilogue: Epilogue<'a>) -> Gather<'a> {
+    check(s);
+    assert_eq!(weight.len(), s.c_in * s.kernel[0] * s.kernel[1], "depthwise: length of the weight");
+    assert!(epilogue.bias.is_none_or(|b| b.len() == s.c_in), "depthwise: length of the bias");
+    Gather::new(s, x, s.input, Axis::forward(s, 0), Axis::forward(s, 1), weight, epilogue)
+}
+
+/// The gradient of the input: `dx = ` or `+= conv_transposed(dy, weight)`.
+///
+/// # Panics
+/// If the shape is not depthwise or the lengths do not fit.
+pub fn backward_input(s: &ConvShape, weight: &[f32], dy: &[f32], dx: &mut [f32], accumulate: bool) {
+    check(s);
+    assert_eq!(weight.len(), s.c_in * s.kernel[0] * s.kernel[1], "depthwise: length of the weight");
+    let epilogue = Epilogue { bias: None, accumulate, activation: Activation::Identity };
+    let (rows, columns) = (Axis::backward(s, 0), Axis::backward(s, 1));
+    Gather::new(s, dy, s.output, rows, columns, weight, epilogue).run(s.batch, dx, false);
+}
+
+/// What the kernels of one tile need, in floats.
+#[derive(Clone, Copy)]
+struct Steps {
+    c: usize,
+    /// From one row of the run to the next, in the source and in the taps.
+    row: isize,
+    tap_row: isize,
+    /// The same along the width.
+    column: isize,
+    tap_column: isize,
+    /// From one output of the tile to the next, in the source and in the result.
+    advance: usize,
+    output: usize,
+    /// Rows and columns of the run.
+    count: [usize; 2],
+}
+
+#[inline(always)]
+unsafe fn gather_kernel<S: Simd>(
+    g: &Gather<'_>,
+    source: *const f32,
+    out: *mut f32,
+    first: usize,
+    rows: usize,
+    sums: *mut f32,
+) {
+    let c = g.c;
+    let (source_line, out_line) = (g.size[1] * c, g.columns.runs.len() * c);
+    for row in first..first + rows {
+        let down = g.rows.runs[row];
+        for segment in &g.segments {
+            let across = segment.run;
+            let steps = Steps {
+                c,
+                row: g.rows.input_step * source_line as isize,
+                tap_row: g.rows.tap_step * (g.kernel_width * c) as isize,
+                column: g.columns.input_step * c as isize,
+                tap_column: g.columns.tap_step * c as isize,
+                advance: g.columns.advance * c,
+                output: g.columns.phase * c,
+                count: [down.count, across.count],
+            };
+            // SAFETY: runs and segments stay inside the source, the taps and the result by their construction.
+            unsafe {
+                let x = source.add(down.input * source_line + across.input * c);
+                let w = g.taps.as_ptr().add((down.tap * g.kernel_width + across.tap) * c);
+                let y = out.add(row * out_line + segment.output * c);
+                let dense = steps.column.unsigned_abs() == c;
+                match (across.count, g.columns.advance) {
+                    (1, 1) if dense => segment_kernel::<S, 1, 1>(g, steps, x, w, y, segment.len, sums),
+                    (2, 1) if dense => segment_kernel::<S, 2, 1>(g, steps, x, w, y, segment.len, sums),
+                    (3, 1) if dense => segment_kernel::<S, 3, 1>(g, steps, x, w, y, segment.len, sums),
+                    (5, 1) if dense => segment_kernel::<S, 5, 1>(g, steps, x, w, y, segment.len, sums),
+                    (3, 2) if dense => segment_kernel::<S, 3, 2>(g, steps, x, w, y, segment.len, sums),
+                    (5, 2) if dense => segment_kernel::<S, 5, 2>(g, steps, x, w, y, segment.len, sums),
+                    _ => any_segment_kernel::<S>(g, steps, x, w, y, segment.len, sums),
+                }
+                if g.epilogue.activation != Activation::Identity {
+                    // While the segment is in L1. It is contiguous, because only the forward pass has an activation.
+                    debug_assert_eq!(g.columns.phase, 1);
+                    activation::forward_kernel::<S>(g.epilogue.activation, y, y, segment.len * c);
+                }
+            }
+        }
+    }
+}
+dispatch!(fn gather_rows(g: &Gather<'_>, source: *const f32, out: *mut f32, first: usize, rows: usize,
+    sums: *mut f32) = gather_kernel);
+
+/// Cuts a segment whose outputs read `N` adjacent columns into tiles of 8, 4, 2 and 1.
+#[inline(always)]
+unsafe fn segment_kernel<S: Simd, const N: usize, const ADVANCE: usize>(
+    g: &Gather<'_>,
+    mut s: Steps,
+    mut x: *const f32,
+    mut w: *const f32,
+    y: *mut f32,
+    len: usize,
+    sums: *mut f32,
+) {
+    if s.column < 0 {
+        // From the other end, so that columns ascend.
+        let last = N as isize - 1;
+        x = x.wrapping_offset(last * s.column);
+        w = w.wrapping_offset(last * s.tap_column);
+        (s.column, s.tap_column) = (-s.column, -s.tap_column);
+    }
+    let mut done = 0;
+    while done < len {
+        // SAFETY: the tile lies inside the segment.
+        unsafe {
+            let (x, y) = (x.add(done * s.advance), y.add(done * s.output));
+            done += match len - done {
+                TILE.. => tile_kernel::<S, N, ADVANCE, TILE>(g, s, x, w, y, sums),
+                4.. => tile_kernel::<S, N, ADVANCE, 4>(g, s, x, w, y, sums),
+                2.. => tile_kernel::<S, N, ADVANCE, 2>(g, s, x, w, y, sums),
+                _ => tile_kernel::<S, N, ADVANCE, 1>(g, s, x, w, y, sums),
+            };
+        }
+    }
+}
+
+/// Cuts a segment with any run into tiles of 4 and 1.
+#[inline(always)]
+unsafe fn any_segment_kernel<S: Simd>(
+    g: &Gather<'_>,
+    s: Steps,
+    x: *const f32,
+    w: *const f32,
+    y: *mut f32,
+    len: usize,
+    sums: *mut f32,
+) {
+    let mut done = 0;
+    while done < len {
+        // SAFETY: the tile lies inside the segment.
+        unsafe {
+            let (x, y) = (x.add(done * s.advance), y.add(done * s.output));
+            done += match len - done {
+                4.. => tile_kernel::<S, 0, 0, 4>(g, s, x, w, y, sums),
+                _ => tile_kernel::<S, 0, 0, 1>(g, s, x, w, y, sums),
+            };
+        }
+    }
+}
+
+/// `T` outputs of every channel, `ADVANCE` columns apart; each reads `N` adjacent columns, or any run where `N` is 0.
+/// Returns `T`.
+#[inline(always)]
+unsafe fn tile_kernel<S: Simd, const N: usize, const ADVANCE: usize, const T: usize>(
+    g: &Gather<'_>,
+    s: Steps,
+    x: *const f32,
+    w: *const f32,
+    y: *mut f32,
+    sums: *mut f32,
+) -> usize {
+    let mut i = 0;
+    // SAFETY: channels `i..i + LANES`, then the `c - i` that remain, of the places that the caller answers for.
+    unsafe {
+        while i + S::LANES <= s.c {
+            vector_kernel::<S, N, ADVANCE, T>(g, s, x, w, y, sums, i, S::LANES);
+            i += S::LANES;
+        }
+        if i < s.c {
+            vector_kernel::<S, N, ADVANCE, T>(g, s, x, w, y, sums, i, s.c - i);
+        }
+    }
+    T
+}
+
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+unsafe fn vector_kernel<S: Simd, const N: usize, const ADVANCE: usize, const T: usize>(
+    g: &Gather<'_>,
+    s: Steps,
+    x: *const f32,
+    w: *const f32,
+    y: *mut f32,
+    sums: *mut f32,
+    i: usize,
+    k: usize,
+) {
+    // SAFETY: the caller's promise: `k` channels from `i` of every place.
+    unsafe {
+        let mut acc = [S::splat(0.0); T];
+        if let Some(bias) = g.epilogue.bias {
+            acc = [load_n::<S>(bias.as_ptr().add(i), k); T];
+        } else if g.epilogue.accumulate {
+            for (t, acc) in acc.iter_mut().enumerate() {
+                *acc = load_n::<S>(y.add(t * s.output + i), k);
+            }
+        }
+        let (mut x_row, mut w_row) = (x.add(i), w.add(i));
+        for _ in 0..s.count[0] {
+            if N == 0 {
+                for j in 0..s.count[1] as isize {
+                    let tap = load_n::<S>(w_row.offset(j * s.tap_column), k);
+                    let from = x_row.offset(j * s.column);
+                    for (t, acc) in acc.iter_mut().enumerate() {
+                        *acc = S::fma(load_n::<S>(from.add(t * s.advance), k), tap, *acc);
+                    }
+                }
+            } else {
+                let mut taps = [S::splat(0.0); N];
+                let mut tap_at = opaque(w_row);
+                for (j, tap) in taps.iter_mut().enumerate() {
+                    if j > 0 {
+                        tap_at = tap_at.offset(s.tap_column);
+                    }
+                    *tap = load_n::<S>(tap_at, k);
+                }
+                // Every column is loaded once and serves all outputs that read it.
+                let mut from = x_row;
+                for p in 0..(T - 1) * ADVANCE + N {
+                    if p > 0 {
+                        from = from.add(s.c);
+                    }
+                    from = opaque(from);
+                    let v = load_n::<S>(from, k);
+                    for (t, acc) in acc.iter_mut().enumerate() {
+                        if t * ADVANCE <= p && p < t * ADVANCE + N {
+                            *acc = S::fma(v, taps[p - t * ADVANCE], *acc);
+                        }
+                    }
+                }
+            }
+            // The step after the last row may leave the buffer; it is never read through.
+            x_row = x_row.wrapping_offset(s.row);
+            w_row = w_row.wrapping_offset(s.tap_row);
+        }
+        if !sums.is_null() {
+            let (sum, sum_sq) = (sums.add(i), sums.add(s.c + i));
+            let (mut s1, mut s2) = (load_n::<S>(sum, k), load_n::<S>(sum_sq, k));
+            for &v in &acc {
+                s1 = S::add(s1, v);
+                s2 = S::fma(v, v, s2);
+            }
+            store_n::<S>(sum, s1, k);
+            store_n::<S>(sum_sq, s2, k);
+        }
+        let mut to = y.add(i);
+        for (t, &v) in acc.iter().enumerate() {
+            if t > 0 {
+                to = opaque(to.cast_const()).cast_mut().add(s.output);
+            }
+            store_n::<S>(to, v, k);
+        }
+    }
+}
+
+/// The pointer itself, without its history: otherwise LLVM turns each of a tile's addresses into an induction variable
+/// of its own and spills them, which costs a load for every load.
+#[inline(always)]
+fn opaque(p: *const f32) -> *const f32 {
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    {
+        let mut p = p;
+        // SAFETY: no instruction at all.
+        unsafe { std::arch::asm!("/* {0} */", inout(reg) p, options(pure, nomem, nostack, preserves_flags)) };
+        p
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    p
+}
+
+/// Adds the gradient of the weights to `dweight`.
+///
+/// # Panics
+/// If the shape is not depthwise or the lengths do not fit.
+#[allow(clippy::cast_possible_truncation)]
+pub fn backward_weight(s: &ConvShape, x: &[f32], dy: &[f32], dweight: &mut [f32]) {
+    check(s);
+    let ([oh, ow], c, taps) = (s.output, s.c_in, s.kernel[0] * s.kernel[1]);
+    assert_eq!(x.len(), s.batch * s.input[0] * s.input[1] * c, "depthwise: length of x");
+    assert_eq!(dy.len(), s.batch * oh * ow * c, "depthwise: length of dy");
+    assert_eq!(dweight.len(), c * taps, "depthwise: length of the gradient");
+    let block = block_rows(s.batch, oh, ow * c);
+    let blocks = oh.div_ceil(block);
+    let columns = Axis::forward(s, 1);
+    let plan = WeightPlan { s, rows: Axis::forward(s, 0), segments: columns.segments(CHAIN) };
+    let mut partial = vec![0.0f32; s.batch * blocks * taps * c];
+    let sums = SendPtr(partial.as_mut_ptr());
+    parallel_for(s.batch * blocks, |task| {
+        let (image, first) = (task / blocks, task % blocks * block);
+        // SAFETY: each task has its own sums; the lengths were checked above.
+        unsafe {
+            let x = x.as_ptr().add(image * s.input[0] * s.input[1] * c);
+            let dy = dy.as_ptr().add(image * oh * ow * c);
+            weight_rows(&plan, x, dy, first, block.min(oh - first), sums.get().add(task * taps * c));
+        }
+    });
+    for (ch, kernel) in dweight.chunks_exact_mut(taps.max(1)).enumerate() {
+        for (tap, out) in kernel.iter_mut().enumerate() {
+            let parts = partial.iter().skip(tap * c + ch).step_by(taps * c);
+            *out += parts.map(|&part| f64::from(part)).sum::<f64>() as f32;
+        }
+    }
+}
+
+struct WeightPlan<'a> {
+    s: &'a ConvShape,
+    rows: Axis,
+    segments: Vec<Segment>,
+}
+
+#[inline(always)]
+unsafe fn weight_kernel<S: Simd>(
+    p: &WeightPlan<'_>,
+    x: *const f32,
+    dy: *const f32,
+    first: usize,
+    rows: usize,
+    sums: *mut f32,
+) {
+    let (s, c) = (p.s, p.s.c_in);
+    let line = s.input[1] * c;
+    for row in first..first + rows {
+        let down = p.rows.runs[row];
+        for segment in &p.segments {
+            let across = segment.run;
+            let steps = WeightSteps {
+                c,
+                row: s.dilation[0] * line,
+                tap_row: s.kernel[1] * c,
+                column: s.dilation[1] * c,
+                advance: s.stride[1] * c,
+                len: segment.len,
+            };
+            // SAFETY: runs and segments stay inside `x`, `dy` and the sums by their construction.
+            unsafe {
+                let x = x.add(down.input * line + across.input * c);
+                let dy = dy.add((row * s.output[1] + segment.output) * c);
+                let sums = sums.add((down.tap * s.kernel[1] + across.tap) * c);
+                if down.count == 3 && across.count == 3 {
+                    weight_tile::<S, 3, 3>(steps, x, dy, sums);
+                    continue;
+                }
+                let mut j = 0;
+                while j < down.count {
+                    let pair = down.count - j >= 2 && across.count >= 5;
+                    let (x, sums) = (x.add(j * steps.row), sums.add(j * steps.tap_row));
+                    let mut i = 0;
+                    while i < across.count {
+                        let (x, sums) = (x.add(i * steps.column), sums.add(i * c));
+                        i += match across.count - i {
+                            5.. if pair => weight_tile::<S, 2, 5>(steps, x, dy, sums),
+                            5.. => weight_tile::<S, 1, 5>(steps, x, dy, sums),
+                            3.. if pair => weight_tile::<S, 2, 3>(steps, x, dy, sums),
+                            3.. => weight_tile::<S, 1, 3>(steps, x, dy, sums),
+                            _ if pair => weight_tile::<S, 2, 1>(steps, x, dy, sums),
+                            _ => weight_tile::<S, 1, 1>(steps, x, dy, sums),
+                        };
+                    }
+                    j += 1 + usize::from(pair);
+                }
+            }
+        }
+    }
+}
+dispatch!(fn weight_rows(p: &WeightPlan<'_>, x: *const f32, dy: *const f32, first: usize, rows: usize,
+    sums: *mut f32) = weight_kernel);
+
+#[derive(Clone, Copy)]
+struct WeightSteps {
+    c: usize,
+    row: usize,
+    tap_row: usize,
+    column: usize,
+    advance: usize,
+    len: usize,
+}
+
+/// Adds to `H * W` taps what the outputs of one segment contribute, for every channel. Returns `W`.
+#[inline(always)]
+unsafe fn weight_tile<S: Simd, const H: usize, const W: usize>(
+    s: WeightSteps,
+    x: *const f32,
+    dy: *const f32,
+    sums: *mut f32,
+) -> usize {
+    let mut i = 0;
+    // SAFETY: channels `i..i + LANES`, then the `c - i` that remain, of the places that the caller answers for.
+    unsafe {
+        while i + S::LANES <= s.c {
+            weight_vector::<S, H, W>(s, x.add(i), dy.add(i), sums.add(i), S::LANES);
+            i += S::LANES;
+        }
+        if i < s.c {
+            weight_vector::<S, H, W>(s, x.add(i), dy.add(i), sums.add(i), s.c - i);
+        }
+    }
+    W
+}
+
+#[inline(always)]
+unsafe fn weight_vector<S: Simd, const H: usize, const W: usize>(
+    s: WeightSteps,
+    x: *const f32,
+    dy: *const f32,
+    sums: *mut f32,
+    k: usize,
+) {
+    // SAFETY: the caller's promise: `k` channels of every place.
+    unsafe {
+        let mut acc = [[S::splat(0.0); W]; H];
+        for o in 0..s.len {
+            let d = load_n::<S>(dy.add(o * s.c), k);
+            let mut row = x.add(o * s.advance);
+            for (h, acc) in acc.iter_mut().enumerate() {
+                if h > 0 {
+                    row = row.add(s.row);
+                }
+                row = opaque(row);
+                let mut from = row;
+                for (w, acc) in acc.iter_mut().enumerate() {
+                    if w > 0 {
+                        from = from.add(s.column);
+                    }
+                    *acc = S::fma(load_n::<S>(from, k), d, *acc);
+                }
+            }
+        }
+        for (h, acc) in acc.iter().enumerate() {
+            for (w, &acc) in acc.iter().enumerate() {
+                let to = sums.add(h * s.tap_row + w * s.c);
+                store_n::<S>(to, S::add(load_n::<S>(to, k), acc), k);
+            }
+        }
+    }
+}

@@ -1,1 +1,221 @@
-//! pooling
+//! Max pooling and global average pooling.
+//!
+//! Shapes: `x` `[n, h, w, c]`, `y` `[n, oh, ow, c]`. Padding counts as minus infinity. Among equal values the first in
+//! row-major order wins, as in PyTorch; a NaN never wins (in PyTorch it does). Oracle: `reference/pooling.rs`.
+
+use crate::dispatch;
+use crate::elementwise::{for_each_block_mut, load_n, rows_per_chunk, store_n};
+use crate::simd::Simd;
+use crate::threads::{SendPtr, parallel_for};
+
+/// The geometry of a max pooling with a square window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolShape {
+    /// `[n, h, w, c]` of the input.
+    pub input: [usize; 4],
+    /// Side of the window.
+    pub kernel: usize,
+    /// Stride along both axes.
+    pub stride: usize,
+    /// Padding on every side, at most half the kernel.
+    pub padding: usize,
+}
+
+impl PoolShape {
+    /// `[n, oh, ow, c]` of the output, rounded down.
+    ///
+    /// # Panics
+    /// If the window does not fit into the padded input.
+    pub fn output(&self) -> [usize; 4] {
+        let [n, h, w, c] = self.input;
+        let side = |size: usize| {
+            let padded = size + 2 * self.padding;
+            assert!(padded >= self.kernel, "max pooling: window of {} over {padded}", self.kernel);
+            (padded - self.kernel) / self.stride + 1
+        };
+        [n, side(h), side(w), c]
+    }
+
+    /// Window positions inside the input for output `o` of an axis of `size`: input start, window start, count.
+    fn window(&self, o: usize, size: usize) -> (usize, usize, usize) {
+        let start = o * self.stride;
+        let skip = self.padding.saturating_sub(start);
+        let input = start + skip - self.padding;
+        let end = (start + self.kernel).saturating_sub(self.padding).min(size);
+        (input, skip, end.saturating_sub(input))
+    }
+
+    fn check(&self, y: usize) {
+        assert!(self.kernel > 0 && self.kernel <= 16 && self.stride > 0, "max pooling: {self:?}");
+        assert!(2 * self.padding <= self.kernel, "max pooling: padding over half the window in {self:?}");
+        assert_eq!(self.output().iter().product::<usize>(), y, "max pooling: length of the result");
+    }
+}
+
+/// Max pooling. `argmax` receives, for each output, the place of the maximum inside its window
+/// (`row * kernel + column`), which [`max_pool_backward`] needs.
+///
+/// # Panics
+/// If the window is larger than 16 or the lengths do not fit.
+pub fn max_pool_forward(s: &PoolShape, x: &[f32], y: &mut [f32], argmax: Option<&mut [u8]>) {
+    s.check(y.len());
+    let ([_, h, w, c], [n, oh, ow, _]) = (s.input, s.output());
+    assert_eq!(x.len(), n * h * w * c, "max pooling: length of x");
+    assert!(argmax.as_ref().is_none_or(|a| a.len() == y.len()), "max pooling: length of argmax");
+    let out = SendPtr(y.as_mut_ptr());
+    let places = SendPtr(argmax.map_or(std::ptr::null_mut(), <[u8]>::as_mut_ptr));
+    parallel_for(n * oh, |line| {
+        let start = line * ow * c;
+        // SAFETY: one line of `y` and of `argmax`; the lengths were checked above.
+        unsafe {
+            let places = if places.get().is_null() { places.get() } else { places.get().add(start) };
+            pool_line(s, x.as_ptr().add(line / oh * h * w * c), line % oh, out.get().add(start), places);
+        }
+    });
+}
+
+#[inline(always)]
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // places are below 256
+unsafe fn pool_kernel<S: Simd>(s: &PoolShape, x: *const f32, row: usize, y: *mut f32, places: *mut u8) {
+    let ([_, h, w, c], ow) = (s.input, s.output()[2]);
+    let (top, skip_rows, rows) = s.window(row, h);
+    for column in 0..ow {
+        let (left, skip, columns) = s.window(column, w);
+        let mut i = 0;
+        while i < c {
+            let k = (c - i).min(S::LANES);
+            // SAFETY: windows are cut to the input; `k` channels from `i`.
+            unsafe {
+                let from = x.add((top * w + left) * c + i);
+                let to = column * c + i;
+                let mut best = S::splat(f32::NEG_INFINITY);
+                if places.is_null() {
+                    for r in 0..rows {
+                        for q in 0..columns {
+                            best = larger::<S>(load_n::<S>(from.add((r * w + q) * c), k), best);
+                        }
+                    }
+                } else {
+                    let mut place = S::splat((skip_rows * s.kernel + skip) as f32);
+                    for r in 0..rows {
+                        for q in 0..columns {
+                            let v = load_n::<S>(from.add((r * w + q) * c), k);
+                            let here = S::splat(((skip_rows + r) * s.kernel + skip + q) as f32);
+                            place = S::select_gt(v, best, here, place);
+                            best = larger::<S>(v, best);
+                        }
+                    }
+                    let mut lanes = [0.0f32; 16];
+                    S::store(lanes.as_mut_ptr(), place);
+                    for (lane, &place) in lanes.iter().enumerate().take(k) {
+                        *places.add(to + lane) = place as u8;
+                    }
+                }
+                store_n::<S>(y.add(to), best, k);
+            }
+            i += k;
+        }
+    }
+}
+dispatch!(fn pool_line(s: &PoolShape, x: *const f32, row: usize, y: *mut f32, places: *mut u8) = pool_kernel);
+
+/// `v` where it is greater than `best`, otherwise `best`.
+#[inline(always)]
+unsafe fn larger<S: Simd>(v: S::V, best: S::V) -> S::V {
+    // SAFETY: the caller's promise.
+    unsafe { S::select_gt(v, best, v, best) }
+}
+
+/// Channels of a task of [`max_pool_backward`].
+const CHANNELS: usize = 64;
+
+/// The gradient of max pooling: adds `dy` to `dx` where each maximum came from.
+///
+/// # Panics
+/// If the lengths do not fit.
+pub fn max_pool_backward(s: &PoolShape, dy: &[f32], argmax: &[u8], dx: &mut [f32]) {
+    s.check(dy.len());
+    let ([_, h, w, c], [n, oh, ow, _]) = (s.input, s.output());
+    assert_eq!(argmax.len(), dy.len(), "max pooling: length of argmax");
+    assert_eq!(dx.len(), n * h * w * c, "max pooling: length of dx");
+    let groups = c.div_ceil(CHANNELS);
+    let out = SendPtr(dx.as_mut_ptr());
+    parallel_for(n * groups, |task| {
+        let (image, first) = (task / groups, task % groups * CHANNELS);
+        let last = c.min(first + CHANNELS);
+        for row in 0..oh {
+            for column in 0..ow {
+                let at = ((image * oh + row) * ow + column) * c;
+                for ch in first..last {
+                    let place = usize::from(argmax[at + ch]);
+                    let from_row = (row * s.stride + place / s.kernel).wrapping_sub(s.padding);
+                    let from_column = (column * s.stride + place % s.kernel).wrapping_sub(s.padding);
+                    assert!(from_row < h && from_column < w, "max pooling: argmax outside the input");
+                    let to = ((image * h + from_row) * w + from_column) * c + ch;
+                    // SAFETY: `to` was just checked to lie inside this image, and each task has its own channels.
+                    unsafe { *out.get().add(to) += dy[at + ch] };
+                }
+            }
+        }
+    });
+}
+
+/// Rows that one chain of `f32` sums runs over.
+const CHAIN: usize = 64;
+
+/// The mean of `x` `[n, hw, c]` over `hw`, into `y` `[n, c]`.
+///
+/// # Panics
+/// If the lengths do not fit.
+#[allow(clippy::cast_possible_truncation)]
+pub fn global_avg_pool(x: &[f32], [n, hw, c]: [usize; 3], y: &mut [f32]) {
+    assert_eq!(x.len(), n * hw * c, "global average pooling: length of x");
+    assert_eq!(y.len(), n * c, "global average pooling: length of y");
+    if x.is_empty() {
+        y.fill(0.0);
+        return;
+    }
+    let rows = rows_per_chunk(c).min(hw);
+    let blocks = hw.div_ceil(rows);
+    let mut partial = vec![0.0f32; n * blocks * c];
+    for_each_block_mut(&mut partial, c, |start, sums| {
+        let (image, block) = (start / c / blocks, start / c % blocks);
+        let first = image * hw + block * rows;
+        let last = (first + rows).min((image + 1) * hw);
+        let mut chain = vec![0.0f32; c];
+        for part in x[first * c..last * c].chunks(CHAIN * c) {
+            chain.fill(0.0);
+            for row in part.chunks_exact(c) {
+                chain.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
+            }
+            sums.iter_mut().zip(&chain).for_each(|(sum, part)| *sum += part);
+        }
+    });
+    for (image, y) in y.chunks_exact_mut(c).enumerate() {
+        for (ch, y) in y.iter_mut().enumerate() {
+            let parts = partial[image * blocks * c + ch..(image + 1) * blocks * c].iter().step_by(c);
+            *y = (parts.map(|&part| f64::from(part)).sum::<f64>() / hw as f64) as f32;
+        }
+    }
+}
+
+/// The gradient of [`global_avg_pool`]: `dx = ` or `+= dy / hw` in every row.
+///
+/// # Panics
+/// If the lengths do not fit.
+pub fn global_avg_pool_backward(dy: &[f32], [n, hw, c]: [usize; 3], dx: &mut [f32], accumulate: bool) {
+    assert_eq!(dx.len(), n * hw * c, "global average pooling: length of dx");
+    assert_eq!(dy.len(), n * c, "global average pooling: length of dy");
+    if dx.is_empty() {
+        return;
+    }
+    let share = 1.0 / hw as f32;
+    for_each_block_mut(dx, rows_per_chunk(c) * c, |start, dx| {
+        for (row, dx) in dx.chunks_exact_mut(c).enumerate() {
+            let dy = &dy[(start / c + row) / hw * c..][..c];
+            for (dx, dy) in dx.iter_mut().zip(dy) {
+                *dx = if accumulate { *dx + dy * share } else { dy * share };
+            }
+        }
+    });
+}

@@ -1,1 +1,22 @@
-//! nn
+//! Blocks, models and their weights.
+//!
+//! A block is one file in `blocks/`: its arguments, its shape rule, and the operations that it records. Parameters are
+//! declared while recording, by PyTorch's names, so that nothing about a block is written twice.
+
+#![forbid(unsafe_code)]
+
+mod block;
+pub mod blocks;
+mod decode;
+mod model;
+mod recorder;
+mod summary;
+mod weights;
+
+pub use block::{Block, Entry};
+pub use blocks::REGISTRY;
+pub use decode::Head;
+pub use model::{Model, Recording, SizeError};
+pub use recorder::{Conv, Recorder};
+pub use summary::{LayerSummary, Summary};
+pub use weights::{Transfer, WeightsError, WeightsFile};

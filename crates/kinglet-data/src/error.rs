@@ -1,0 +1,116 @@
+//! Everything that can make a data set unusable. Problems of single boxes or images are `Finding`s instead.
+
+use std::path::{Path, PathBuf};
+
+/// Why a data set cannot be used. Messages name the file, what was expected, what was found and what to do next.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// A file could not be read or written.
+    #[error("cannot {action} `{}`: {source}", path.display())]
+    Io {
+        /// What was tried: `read`, `write`, `create`.
+        action: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The data YAML is malformed or says something impossible.
+    #[error("{}:{line}:{column}: {message}", file.display())]
+    Yaml {
+        /// The YAML file.
+        file: PathBuf,
+        /// Line, from 1.
+        line: usize,
+        /// Column, from 1.
+        column: usize,
+        /// Expected, found, next step.
+        message: String,
+    },
+    /// A split's images are nowhere to be found.
+    #[error("{}:{line}:{column}: `{key}: {value}` not found; tried:{}\n  write `path` relative to the data YAML's own folder, or as an absolute path", file.display(), indented(tried))]
+    SplitNotFound {
+        /// The YAML file.
+        file: PathBuf,
+        /// Line of the entry.
+        line: usize,
+        /// Column of the entry.
+        column: usize,
+        /// `train`, `val` or `test`.
+        key: String,
+        /// The entry as written.
+        value: String,
+        /// Every path tried, in order.
+        tried: Vec<PathBuf>,
+    },
+    /// The YAML names no such split.
+    #[error("`{}` has no `{split}:`; add a line such as `{split}: images/{split}`", file.display())]
+    NoSuchSplit {
+        /// The YAML file.
+        file: PathBuf,
+        /// The split asked for.
+        split: &'static str,
+    },
+    /// A split resolved but holds no image.
+    #[error("no images for `{split}` in{}\n  expected files ending in one of: {extensions}", indented(places))]
+    NoImages {
+        /// The split asked for.
+        split: &'static str,
+        /// Folders and lists searched.
+        places: Vec<PathBuf>,
+        /// Accepted extensions.
+        extensions: String,
+    },
+    /// Every image of the split is unusable.
+    #[error("none of the {count} images for `{split}` can be read; the first: {first}")]
+    NoReadableImages {
+        /// The split asked for.
+        split: &'static str,
+        /// Images found.
+        count: usize,
+        /// The first finding, as text.
+        first: String,
+    },
+    /// Images but not one label file.
+    #[error("no label file for any of the {images} images of `{split}`; for `{}` tried:{}\n  rule: the last `/images/` in an image's path becomes `/labels/` and its extension `.txt`; otherwise the .txt beside the image", image.display(), indented(tried))]
+    NoLabels {
+        /// The split asked for.
+        split: &'static str,
+        /// Images found.
+        images: usize,
+        /// The first image.
+        image: PathBuf,
+        /// Label paths tried for it.
+        tried: Vec<PathBuf>,
+    },
+    /// Classes beyond the names of the data YAML.
+    #[error("{count} labels have a class outside 0..{nc} (the {nc} names of `{}`):{}\n  add the missing names to `names:` or correct the labels", file.display(), lines(first))]
+    ClassOutOfRange {
+        /// The YAML file.
+        file: PathBuf,
+        /// Number of classes.
+        nc: usize,
+        /// Labels concerned.
+        count: usize,
+        /// The first few, `file:line: class N`.
+        first: Vec<String>,
+    },
+    /// A folder meant for generated data already holds something else.
+    #[error("`{}` exists and is not empty; name a new folder", .0.display())]
+    FolderNotEmpty(PathBuf),
+}
+
+impl DataError {
+    pub(crate) fn io(action: &'static str, path: &Path, source: std::io::Error) -> Self {
+        DataError::Io { action, path: path.to_path_buf(), source }
+    }
+}
+
+fn indented(paths: &[PathBuf]) -> String {
+    paths.iter().map(|p| format!("\n    {}", p.display())).collect()
+}
+
+fn lines(texts: &[String]) -> String {
+    texts.iter().map(|t| format!("\n    {t}")).collect()
+}

@@ -1,0 +1,123 @@
+//! Confusion matrix: what was taken for what.
+//!
+//! Source: the convention of YOLOv5-compatible reports: detections above 0.25, pairs with IoU above 0.45 whatever
+//! their classes, best overlap first, each detection and each label once; rows are predicted, columns true classes,
+//! the last of either is background. Unlike the common code, false positives of images without any pair count too.
+
+use kinglet_vision::boxes::iou;
+use kinglet_vision::nms::Detection;
+
+use crate::matching::LabelBox;
+
+/// Detections must score above this to count.
+pub const CONFUSION_CONF: f32 = 0.25;
+/// Pairs must overlap by more than this.
+pub const CONFUSION_IOU: f32 = 0.45;
+
+/// Counts of predicted against true classes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ConfusionMatrix {
+    nc: usize,
+    counts: Vec<u64>,
+}
+
+impl ConfusionMatrix {
+    /// An empty matrix for `nc` classes and background.
+    pub fn new(nc: usize) -> Self {
+        Self { nc, counts: vec![0; (nc + 1) * (nc + 1)] }
+    }
+
+    /// Number of classes, background not counted.
+    pub fn classes(&self) -> usize {
+        self.nc
+    }
+
+    /// How often `truth` was predicted as `predicted`; index `nc` is background.
+    pub fn count(&self, predicted: usize, truth: usize) -> u64 {
+        self.counts[predicted * (self.nc + 1) + truth]
+    }
+
+    /// Share of `truth` that was predicted as `predicted`: every column with anything in it sums to 1.
+    pub fn share(&self, predicted: usize, truth: usize) -> f64 {
+        let column: u64 = (0..=self.nc).map(|row| self.count(row, truth)).sum();
+        if column == 0 { 0.0 } else { self.count(predicted, truth) as f64 / column as f64 }
+    }
+
+    /// Adds one image; classes of `nc` or more are left out.
+    pub fn add(&mut self, detections: &[Detection], labels: &[LabelBox]) {
+        let found: Vec<&Detection> =
+            detections.iter().filter(|d| d.score > CONFUSION_CONF && d.class < self.nc).collect();
+        let labels: Vec<&LabelBox> = labels.iter().filter(|label| label.class < self.nc).collect();
+        let mut pairs: Vec<(f32, usize, usize)> = Vec::new();
+        for (l, label) in labels.iter().enumerate() {
+            for (d, detection) in found.iter().enumerate() {
+                let overlap = iou(label.xyxy, detection.xyxy);
+                if overlap > CONFUSION_IOU {
+                    pairs.push((overlap, l, d));
+                }
+            }
+        }
+        pairs.sort_by(|a, b| b.0.total_cmp(&a.0));
+        // As in the convention: first every detection takes its best label, then every label its best detection.
+        let mut best_label = vec![None; found.len()];
+        for &(overlap, l, d) in &pairs {
+            best_label[d].get_or_insert((overlap, l));
+        }
+        let mut partner = vec![None; labels.len()];
+        let mut used = vec![false; found.len()];
+        for &(_, l, d) in &pairs {
+            if partner[l].is_none() && best_label[d].is_some_and(|(_, best)| best == l) {
+                partner[l] = Some(d);
+                used[d] = true;
+            }
+        }
+        for (label, partner) in labels.iter().zip(partner) {
+            let row = partner.map_or(self.nc, |d| found[d].class);
+            self.counts[row * (self.nc + 1) + label.class] += 1;
+        }
+        for (detection, used) in found.iter().zip(used) {
+            if !used {
+                self.counts[detection.class * (self.nc + 1) + self.nc] += 1;
+            }
+        }
+    }
+
+    /// Adds the counts of another matrix of as many classes.
+    ///
+    /// # Panics
+    /// Where the numbers of classes differ.
+    pub fn merge(&mut self, other: &Self) {
+        assert_eq!(self.nc, other.nc, "matrices of as many classes");
+        for (count, more) in self.counts.iter_mut().zip(&other.counts) {
+            *count += more;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hits_mix_ups_misses_and_false_alarms_land_in_their_cells() {
+        let square = |x: f32| [x, 0.0, x + 10.0, 10.0];
+        let labels = [(0, 0.0), (1, 20.0), (1, 40.0)].map(|(class, x)| LabelBox { class, xyxy: square(x) });
+        let detections = [(0, 0.0, 0.9), (0, 20.0, 0.8), (1, 60.0, 0.7), (1, 40.0, 0.2)]
+            .map(|(class, x, score)| Detection { xyxy: square(x), score, class });
+        let mut matrix = ConfusionMatrix::new(2);
+        matrix.add(&detections, &labels);
+        assert_eq!(matrix.count(0, 0), 1); // hit
+        assert_eq!(matrix.count(0, 1), 1); // class 1 taken for class 0
+        assert_eq!(matrix.count(2, 1), 1); // the third label: its detection scores too little
+        assert_eq!(matrix.count(1, 2), 1); // nothing at x = 60
+        assert!((matrix.share(0, 1) - 0.5).abs() < 1e-12);
+        // An image without labels still counts its false alarm.
+        matrix.add(&detections[2..3], &[]);
+        assert_eq!(matrix.count(1, 2), 2);
+        let sum: u64 = (0..3).flat_map(|r| (0..3).map(move |c| (r, c))).map(|(r, c)| matrix.count(r, c)).sum();
+        assert_eq!(sum, 5);
+        let mut twice = matrix.clone();
+        twice.merge(&matrix);
+        assert_eq!(twice.count(1, 2), 4);
+    }
+}

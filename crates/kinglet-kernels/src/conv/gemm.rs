@@ -1,0 +1,259 @@
+//! The forward micro-kernel: a row tile of outputs as a matrix product, with bias, statistics and activation.
+//!
+//! `Y[m, n] = sum over k of A[m, k] * B[k, n]`. Rows of A are pointers into the input (or a padded copy of it) plus a few
+//! contiguous segments, so no patch matrix is built. B is packed in panels of one, two or three vectors of columns
+//! (see `pack`); twelve accumulators stay in registers.
+
+use std::ops::Range;
+
+use crate::Activation;
+use crate::activation::forward_kernel;
+use crate::dispatch;
+use crate::simd::Simd;
+
+/// A contiguous part of the reduction: `len` floats at `offset` from a row's pointer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Segment {
+    pub offset: usize,
+    pub len: usize,
+}
+
+/// A part of the reduction whose packed weights stay in the first-level cache.
+#[derive(Debug, Clone)]
+pub(super) struct Block {
+    pub segments: Range<usize>,
+    /// Index of its first reduction row.
+    pub k0: usize,
+}
+
+/// One task's work: some rows times some panels.
+pub(super) struct Tile<'a> {
+    pub a: *const f32,
+    pub a_off: &'a [usize],
+    pub y: *mut f32,
+    pub y_off: &'a [usize],
+    /// Packed weights of all panels.
+    pub b: *const f32,
+    /// Length of the whole reduction.
+    pub k: usize,
+    /// Output columns.
+    pub n: usize,
+    pub segments: &'a [Segment],
+    pub blocks: &'a [Block],
+    pub panels: Range<usize>,
+    /// Rows that run through all panels before the next rows start.
+    pub row_chunk: usize,
+    /// Bias padded to whole vectors, or null.
+    pub bias: *const f32,
+    /// Sums and then sums of squares, each padded to whole vectors and zeroed, or null.
+    pub stats: *mut f32,
+    pub accumulate: bool,
+    pub activation: Activation,
+}
+
+/// How many panels `vectors` vectors of columns make: pairs, with a last one of three where the number is odd.
+pub(super) fn panel_count(vectors: usize) -> usize {
+    (vectors / 2).max(1)
+}
+
+/// The width in vectors of panel `i`, which starts at vector `2 * i`.
+#[inline(always)]
+pub(super) fn panel_width(i: usize, vectors: usize) -> usize {
+    if i + 1 == panel_count(vectors) { vectors - 2 * i } else { 2 }
+}
+
+dispatch!(
+    /// The lanes of the vectors in use.
+    fn lanes_in_use() -> usize = lanes_kernel
+);
+
+#[inline(always)]
+unsafe fn lanes_kernel<S: Simd>() -> usize {
+    S::LANES
+}
+
+/// The lanes of the vectors in use.
+pub(super) fn lanes() -> usize {
+    // SAFETY: the kernel touches no memory.
+    unsafe { lanes_in_use() }
+}
+
+dispatch!(
+    /// Applies an activation to `n` values in place.
+    pub(super) fn activate(activation: Activation, x: *const f32, y: *mut f32, n: usize) = forward_kernel
+);
+
+dispatch!(
+    /// Computes a tile.
+    ///
+    /// # Safety
+    /// Every row plus segment of `a`, every row of `y`, and the packed buffers must be valid as the fields say.
+    pub(super) fn gemm_tile(t: &Tile<'_>) = gemm_tile_kernel
+);
+
+/// What a micro-kernel call works on.
+struct Micro<'a> {
+    a: *const f32,
+    a_off: *const usize,
+    y: *mut f32,
+    y_off: *const usize,
+    rows: usize,
+    b: *const f32,
+    segments: &'a [Segment],
+    /// Columns that exist in the last vector.
+    tail: usize,
+    bias: *const f32,
+    stats: *mut f32,
+    /// Distance from sums to sums of squares.
+    stats_ld: usize,
+    load: bool,
+}
+
+#[inline(always)]
+unsafe fn gemm_tile_kernel<S: Simd>(t: &Tile<'_>) {
+    // SAFETY: the caller's promise on the tile's fields; indices below stay inside them.
+    unsafe {
+        let vectors = t.n.div_ceil(S::LANES);
+        let rows = t.a_off.len();
+        let mut chunk = 0;
+        while chunk < rows {
+            let chunk_end = (chunk + t.row_chunk).min(rows);
+            for (i, block) in t.blocks.iter().enumerate() {
+                let first = i == 0;
+                let last = i + 1 == t.blocks.len();
+                for panel in t.panels.start..t.panels.end {
+                    let width = panel_width(panel, vectors);
+                    let column = 2 * panel * S::LANES;
+                    let end = column + width * S::LANES;
+                    let mut m = Micro {
+                        a: t.a,
+                        a_off: std::ptr::null(),
+                        y: t.y.add(column),
+                        y_off: std::ptr::null(),
+                        rows: 0,
+                        b: t.b.add(column * t.k + block.k0 * width * S::LANES),
+                        segments: t.segments.get_unchecked(block.segments.start..block.segments.end),
+                        tail: if end > t.n { S::LANES - (end - t.n) } else { S::LANES },
+                        bias: if first && !t.bias.is_null() { t.bias.add(column) } else { std::ptr::null() },
+                        stats: if last && !t.stats.is_null() { t.stats.add(column) } else { std::ptr::null_mut() },
+                        stats_ld: vectors * S::LANES,
+                        load: !first || t.accumulate,
+                    };
+                    let mut row = chunk;
+                    while row < chunk_end {
+                        let left = chunk_end - row;
+                        m.a_off = t.a_off.as_ptr().add(row);
+                        m.y_off = t.y_off.as_ptr().add(row);
+                        let step = match (width, left) {
+                            (2, 5..) => micro::<S, 6, 2>(&mut m, left),
+                            (2, 3..) => micro::<S, 4, 2>(&mut m, left),
+                            (2, 2) => micro::<S, 2, 2>(&mut m, left),
+                            (2, _) => micro::<S, 1, 2>(&mut m, left),
+                            (3, 3..) => micro::<S, 3, 3>(&mut m, left),
+                            (3, 2) => micro::<S, 2, 3>(&mut m, left),
+                            (3, _) => micro::<S, 1, 3>(&mut m, left),
+                            (_, 7..) => micro::<S, 12, 1>(&mut m, left),
+                            (_, 3..) => micro::<S, 6, 1>(&mut m, left),
+                            (_, _) => micro::<S, 2, 1>(&mut m, left),
+                        };
+                        row += step;
+                    }
+                }
+            }
+            chunk = chunk_end;
+        }
+        if t.activation != Activation::Identity {
+            let start = 2 * t.panels.start * S::LANES;
+            let last = t.panels.end - 1;
+            let end = ((2 * last + panel_width(last, vectors)) * S::LANES).min(t.n);
+            for &off in t.y_off {
+                // Still in the cache.
+                let y = t.y.add(off + start);
+                forward_kernel::<S>(t.activation, y, y, end - start);
+            }
+        }
+    }
+}
+
+/// `MR` rows times `NV` vectors. Rows past `left` repeat the last one and are not stored. Returns the rows done.
+#[inline(always)]
+unsafe fn micro<S: Simd, const MR: usize, const NV: usize>(m: &mut Micro<'_>, left: usize) -> usize {
+    // SAFETY: the caller's promise on the fields; rows at and past `left` are never addressed.
+    unsafe {
+        m.rows = left.min(MR);
+        let mut acc = [[S::splat(0.0); NV]; MR];
+        if m.load {
+            for r in 0..MR {
+                if r < m.rows {
+                    let y = m.y.add(*m.y_off.add(r));
+                    for v in 0..NV - 1 {
+                        acc[r][v] = S::load(y.add(v * S::LANES));
+                    }
+                    let p = y.add((NV - 1) * S::LANES);
+                    acc[r][NV - 1] = if m.tail == S::LANES { S::load(p) } else { S::load_partial(p, m.tail) };
+                }
+            }
+        } else if !m.bias.is_null() {
+            for v in 0..NV {
+                let bias = S::load(m.bias.add(v * S::LANES));
+                for row in &mut acc {
+                    row[v] = bias;
+                }
+            }
+        }
+        let mut base = [m.a; MR];
+        for r in 0..MR {
+            base[r] = m.a.add(*m.a_off.add(r.min(m.rows - 1)));
+        }
+        let mut b = m.b;
+        for s in m.segments {
+            let mut p = base;
+            for q in &mut p {
+                *q = q.add(s.offset);
+            }
+            for k in 0..s.len {
+                let mut w = [S::splat(0.0); NV];
+                for v in 0..NV {
+                    w[v] = S::load(b.add(v * S::LANES));
+                }
+                for r in 0..MR {
+                    let x = S::splat(*p[r].add(k));
+                    for v in 0..NV {
+                        acc[r][v] = S::fma(x, w[v], acc[r][v]);
+                    }
+                }
+                b = b.add(NV * S::LANES);
+            }
+        }
+        for r in 0..MR {
+            if r < m.rows {
+                let y = m.y.add(*m.y_off.add(r));
+                for v in 0..NV - 1 {
+                    S::store(y.add(v * S::LANES), acc[r][v]);
+                }
+                let p = y.add((NV - 1) * S::LANES);
+                if m.tail == S::LANES {
+                    S::store(p, acc[r][NV - 1]);
+                } else {
+                    S::store_partial(p, acc[r][NV - 1], m.tail);
+                }
+            }
+        }
+        if !m.stats.is_null() {
+            for v in 0..NV {
+                let p = m.stats.add(v * S::LANES);
+                let q = p.add(m.stats_ld);
+                let (mut sum, mut square) = (S::load(p), S::load(q));
+                for r in 0..MR {
+                    if r < m.rows {
+                        sum = S::add(sum, acc[r][v]);
+                        square = S::fma(acc[r][v], acc[r][v], square);
+                    }
+                }
+                S::store(p, sum);
+                S::store(q, square);
+            }
+        }
+        m.rows
+    }
+}

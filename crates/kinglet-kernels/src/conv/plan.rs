@@ -1,0 +1,306 @@
+//! Geometry of a convolution as row pointers and segments, and its cut into tiles.
+//!
+//! Both the forward pass and each phase of the gradient of the input are one [`Problem`]: outputs on a grid, each a sum
+//! over taps of an input pixel's channels. Along an axis the output with index `j` sits at `start + step * j` and reads
+//! the input at `stride * j + tap`.
+
+use std::cell::Cell;
+
+use super::gemm::{Block, Segment};
+
+/// Reduction rows of a block: 288 rows of 24 columns are 27 KiB, of 16 columns 18 KiB.
+const BLOCK: usize = 288;
+/// Floats of the padded copy of a tile's input: 160 KiB.
+const STRIP: usize = 40 * 1024;
+
+/// One spatial axis.
+#[derive(Debug, Clone)]
+pub(super) struct Axis {
+    /// Outputs.
+    pub count: usize,
+    /// Coordinate of the first output and distance between outputs.
+    pub start: usize,
+    pub step: usize,
+    /// Distance in the input between the windows of neighbouring outputs.
+    pub stride: usize,
+    /// Offsets in the input with the kernel's index, ascending.
+    pub taps: Vec<(isize, usize)>,
+    pub in_len: usize,
+    pub out_len: usize,
+}
+
+impl Axis {
+    fn low(&self) -> isize {
+        self.taps.first().map_or(0, |t| t.0)
+    }
+    /// Input positions that one window spans.
+    fn span(&self) -> usize {
+        self.taps.last().map_or(1, |t| (t.0 - self.low()) as usize + 1)
+    }
+    /// Whether no window leaves the input.
+    fn inside(&self) -> bool {
+        let last = (self.count.saturating_sub(1) * self.stride) as isize + self.low() + self.span() as isize;
+        self.low() >= 0 && last <= self.in_len as isize
+    }
+    fn is_plain(&self) -> bool {
+        self.taps.len() == 1
+            && self.taps[0].0 == 0
+            && self.stride == 1
+            && self.step == 1
+            && self.start == 0
+            && self.count == self.in_len
+            && self.count == self.out_len
+    }
+}
+
+/// A convolution of one group.
+#[derive(Debug, Clone)]
+pub(super) struct Problem {
+    pub batch: usize,
+    /// Vertical, horizontal.
+    pub axes: [Axis; 2],
+    /// Floats between input pixels, first channel, channels.
+    pub in_ld: usize,
+    pub in_c0: usize,
+    pub c_in: usize,
+    /// The same of the output.
+    pub out_ld: usize,
+    pub out_c0: usize,
+    pub c_out: usize,
+}
+
+/// A problem cut into tiles.
+#[derive(Debug, Clone)]
+pub(super) struct Plan {
+    pub p: Problem,
+    /// Outputs of a tile: images, rows, columns.
+    size: [usize; 3],
+    /// Tiles: the same.
+    count: [usize; 3],
+    /// Rows read the input itself, with no padded copy.
+    direct: bool,
+    /// Height and width of the copy.
+    strip: [usize; 2],
+    pub segments: Vec<Segment>,
+    pub blocks: Vec<Block>,
+    /// Length of the reduction.
+    pub k: usize,
+}
+
+/// Buffers that a thread reuses from task to task.
+#[derive(Default)]
+pub(super) struct Scratch {
+    pub strip: Vec<f32>,
+    pub a_off: Vec<usize>,
+    pub y_off: Vec<usize>,
+    pub pack_a: Vec<f32>,
+    pub pack_b: Vec<f32>,
+}
+
+thread_local! {
+    static SCRATCH: Cell<Scratch> = Cell::default();
+    static FLOATS: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+}
+
+/// Runs `f` with this thread's buffers.
+pub(super) fn with_scratch<R>(f: impl FnOnce(&mut Scratch) -> R) -> R {
+    let mut scratch = SCRATCH.take();
+    let result = f(&mut scratch);
+    SCRATCH.set(scratch);
+    result
+}
+
+/// Runs `f` with `len` floats of any value, kept by this thread.
+pub(super) fn with_floats<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
+    let mut floats = FLOATS.take();
+    grow(&mut floats, len);
+    let result = f(&mut floats[..len]);
+    FLOATS.set(floats);
+    result
+}
+
+/// Makes `v` at least `len` long.
+pub(super) fn grow(v: &mut Vec<f32>, len: usize) {
+    if v.len() < len {
+        v.resize(len, 0.0);
+    }
+}
+
+impl Plan {
+    /// Cuts `p` into tiles of about `target` rows.
+    pub fn new(mut p: Problem, target: usize) -> Plan {
+        if p.axes.iter().all(Axis::is_plain) {
+            // Every output pixel reads its own input pixel: one long row of pixels.
+            let pixels = p.batch * p.axes[0].count * p.axes[1].count;
+            p.batch = 1;
+            p.axes = [1, pixels].map(|n| Axis {
+                count: n,
+                start: 0,
+                step: 1,
+                stride: 1,
+                taps: vec![(0, 0)],
+                in_len: n,
+                out_len: n,
+            });
+        }
+        let [ay, ax] = &p.axes;
+        let k = ay.taps.len() * ax.taps.len() * p.c_in;
+        let direct = k == 0 || (ay.inside() && ax.inside());
+        let width = |n: usize| (n - 1) * ax.stride + ax.span();
+        let height = |n: usize| (n - 1) * ay.stride + ay.span();
+
+        let mut tx = ax.count.clamp(1, target.max(1));
+        if !direct {
+            while tx > 8 && height(1) * width(tx) * p.c_in > STRIP {
+                tx = tx.div_ceil(2);
+            }
+        }
+        let most = (target / tx).clamp(1, ay.count.max(1));
+        let fits = |ty: usize| direct || ty == 1 || height(ty) * width(tx) * p.c_in <= STRIP;
+        // Of the heights in the upper half of what fits, the one whose row groups of six are fullest.
+        let most = (1..=most).rev().find(|&ty| fits(ty)).unwrap_or(1);
+        let padded = |ty: usize| {
+            let groups = |rows: usize| (rows * tx).div_ceil(6);
+            (ay.count / ty) * groups(ty) + groups(ay.count % ty)
+        };
+        let ty = (most.div_ceil(2)..=most).rev().min_by_key(|&ty| padded(ty)).unwrap_or(1);
+        let mut tn = 1;
+        if ty == ay.count && tx == ax.count {
+            tn = (target / (ty * tx)).clamp(1, p.batch.max(1));
+            while tn > 1 && !direct && tn * height(ty) * width(tx) * p.c_in > STRIP {
+                tn -= 1;
+            }
+        }
+        let strip = [height(ty), width(tx)];
+        let size = [tn, ty, tx];
+        let count = [p.batch.div_ceil(tn), ay.count.div_ceil(ty), ax.count.div_ceil(tx)];
+
+        let (row, pixel) = if direct { (ax.in_len * p.in_ld, p.in_ld) } else { (strip[1] * p.c_in, p.c_in) };
+        let mut segments: Vec<Segment> = Vec::new();
+        for &(y, _) in &ay.taps {
+            for (i, &(x, _)) in ax.taps.iter().enumerate() {
+                let offset = (y - ay.low()) as usize * row + (x - ax.low()) as usize * pixel;
+                match segments.last_mut() {
+                    Some(s) if i > 0 && s.offset + s.len == offset => s.len += p.c_in,
+                    _ => segments.push(Segment { offset, len: p.c_in }),
+                }
+            }
+        }
+        let (segments, blocks) = cut(&segments, k);
+        Plan { size, count, direct, strip, segments, blocks, k, p }
+    }
+
+    /// How many tiles there are.
+    pub fn tiles(&self) -> usize {
+        self.count.iter().product()
+    }
+
+    /// The most rows that a tile has.
+    pub fn max_rows(&self) -> usize {
+        self.size.iter().product()
+    }
+
+    /// Fills the row offsets of `tile` (into the returned pointer's array, and into the output), copying its input with
+    /// zero padding where windows leave it.
+    pub fn load(&self, tile: usize, x: &[f32], s: &mut Scratch) -> *const f32 {
+        let p = &self.p;
+        let [ay, ax] = &p.axes;
+        let (n0, y0, x0) = {
+            let rest = tile / self.count[2];
+            let (n, y, x) = (rest / self.count[1], rest % self.count[1], tile % self.count[2]);
+            (n * self.size[0], y * self.size[1], x * self.size[2])
+        };
+        let n1 = (n0 + self.size[0]).min(p.batch);
+        let y1 = (y0 + self.size[1]).min(ay.count);
+        let x1 = (x0 + self.size[2]).min(ax.count);
+
+        s.a_off.clear();
+        s.y_off.clear();
+        let (base_y, base_x, row, image, pixel) = if self.direct {
+            (ay.low(), ax.low(), ax.in_len * p.in_ld, ay.in_len * ax.in_len * p.in_ld, p.in_ld)
+        } else {
+            (0, 0, self.strip[1] * p.c_in, self.strip[0] * self.strip[1] * p.c_in, p.c_in)
+        };
+        for n in n0..n1 {
+            for y in y0..y1 {
+                let (an, ay_j, ax_j) = if self.direct { (n, y, x0) } else { (n - n0, y - y0, 0) };
+                let iy = if self.k == 0 { 0 } else { (ay_j * ay.stride) as isize + base_y };
+                let ix = if self.k == 0 { 0 } else { (ax_j * ax.stride) as isize + base_x };
+                let mut a = an * image + iy as usize * row + ix as usize * pixel + if self.direct { p.in_c0 } else { 0 };
+                let oy = ay.start + y * ay.step;
+                let ox = ax.start + x0 * ax.step;
+                let mut o = ((n * ay.out_len + oy) * ax.out_len + ox) * p.out_ld + p.out_c0;
+                for _ in x0..x1 {
+                    s.a_off.push(a);
+                    s.y_off.push(o);
+                    a += ax.stride * pixel;
+                    o += ax.step * p.out_ld;
+                }
+            }
+        }
+        if self.direct {
+            return x.as_ptr();
+        }
+        grow(&mut s.strip, self.size[0] * image);
+        let top = (y0 * ay.stride) as isize + ay.low();
+        let left = (x0 * ax.stride) as isize + ax.low();
+        let height = (y1 - y0 - 1) * ay.stride + ay.span();
+        let width = (x1 - x0 - 1) * ax.stride + ax.span();
+        // Columns of the copy that lie in the input.
+        let from = left.clamp(-(width as isize), 0).unsigned_abs();
+        let to = (ax.in_len as isize - left).clamp(from as isize, width as isize) as usize;
+        for n in n0..n1 {
+            for h in 0..height {
+                let at = (n - n0) * image + h * row;
+                let out = &mut s.strip[at..at + width * p.c_in];
+                let y = top + h as isize;
+                if y < 0 || y >= ay.in_len as isize || from >= to {
+                    out.fill(0.0);
+                    continue;
+                }
+                out[..from * p.c_in].fill(0.0);
+                out[to * p.c_in..].fill(0.0);
+                let first = (n * ay.in_len + y as usize) * ax.in_len + (left + from as isize) as usize;
+                let out = &mut out[from * p.c_in..to * p.c_in];
+                if p.in_ld == p.c_in {
+                    out.copy_from_slice(&x[first * p.c_in..first * p.c_in + out.len()]);
+                } else {
+                    for (i, pixel) in out.chunks_exact_mut(p.c_in).enumerate() {
+                        let at = (first + i) * p.in_ld + p.in_c0;
+                        pixel.copy_from_slice(&x[at..at + p.c_in]);
+                    }
+                }
+            }
+        }
+        s.strip.as_ptr()
+    }
+
+    /// The offset from a row's pointer of every reduction index.
+    pub fn offsets(&self) -> Vec<usize> {
+        self.segments.iter().flat_map(|s| s.offset..s.offset + s.len).collect()
+    }
+}
+
+/// Cuts segments into blocks of nearly equal length, at most [`BLOCK`].
+fn cut(segments: &[Segment], k: usize) -> (Vec<Segment>, Vec<Block>) {
+    let block = k.div_ceil(k.div_ceil(BLOCK).max(1)).next_multiple_of(4);
+    let mut pieces = Vec::new();
+    let mut blocks = vec![Block { segments: 0..0, k0: 0 }];
+    let (mut at, mut room) = (0, block);
+    for s in segments {
+        let mut s = *s;
+        while s.len > 0 {
+            if room == 0 {
+                blocks.push(Block { segments: pieces.len()..pieces.len(), k0: at });
+                room = block;
+            }
+            let len = s.len.min(room);
+            pieces.push(Segment { offset: s.offset, len });
+            blocks.last_mut().expect("starts with one").segments.end = pieces.len();
+            s = Segment { offset: s.offset + len, len: s.len - len };
+            at += len;
+            room -= len;
+        }
+    }
+    (pieces, blocks)
+}

@@ -1,0 +1,270 @@
+//! The keys and rows of a model file, each with its place, before any rule is applied.
+//!
+//! Source: YOLOv5's keys: nc, depth_multiple, width_multiple, anchors, backbone, head; optional ch, activation,
+//! channel_multiple; inplace and names have no meaning here. Rows are `[from, number, module, args]`.
+
+use crate::block::Activation;
+use crate::error::SpecErrorKind;
+use crate::limits;
+use crate::nearest::nearest_names;
+use crate::value::{parse_float, parse_int};
+use crate::yaml::{Data, Key, Node, Place, Trouble};
+
+const KEYS: &[&str] = &[
+    "nc",
+    "depth_multiple",
+    "width_multiple",
+    "anchors",
+    "backbone",
+    "head",
+    "ch",
+    "activation",
+    "channel_multiple",
+    "inplace",
+    "names",
+];
+
+/// What `anchors` says.
+pub(crate) enum Anchors {
+    /// Pixels, a list a level.
+    Given(Vec<Vec<[f32; 2]>>),
+    /// That many a level, to be computed from data.
+    Count(usize),
+}
+
+pub(crate) struct ModelFile<'a> {
+    pub nc: Option<(usize, Place)>,
+    pub depth_multiple: f64,
+    pub width_multiple: f64,
+    pub anchors: Anchors,
+    pub anchors_place: Place,
+    pub channels: Option<usize>,
+    pub activation: Activation,
+    pub channel_multiple: usize,
+    pub rows: Vec<Row<'a>>,
+    pub backbone_len: usize,
+}
+
+pub(crate) struct Row<'a> {
+    pub place: Place,
+    pub from: Vec<i64>,
+    pub from_places: Vec<Place>,
+    pub number: usize,
+    pub number_place: Place,
+    pub module: &'a str,
+    pub module_place: Place,
+    pub args: &'a [Node<'a>],
+    pub args_place: Place,
+}
+
+type Result<T> = std::result::Result<T, Trouble>;
+
+fn wrong(what: impl Into<String>, expected: impl Into<String>, found: &Node<'_>) -> Trouble {
+    let kind = SpecErrorKind::Value { what: what.into(), expected: expected.into(), found: found.describe() };
+    Trouble::at(found.place, kind)
+}
+
+impl<'a> ModelFile<'a> {
+    pub(crate) fn read(root: &'a Node<'a>) -> Result<Self> {
+        let Data::Map(entries) = &root.data else {
+            return Err(wrong("a model file", "a mapping with the keys `nc`, `anchors`, `backbone` and `head`", root));
+        };
+        if let Some((key, _)) = entries.iter().find(|(k, _)| !KEYS.contains(&k.name.as_str())) {
+            return Err(unknown_key(key));
+        }
+        let get = |name: &str| entries.iter().find(|(k, _)| k.name == name).map(|(_, v)| v);
+        let require = |key: &'static str, hint: &str| {
+            get(key).ok_or_else(|| Trouble::nowhere(SpecErrorKind::MissingKey { key }).hint(hint))
+        };
+        let whole = |key: &str, most: usize| -> Result<Option<(usize, Place)>> {
+            let Some(node) = get(key) else { return Ok(None) };
+            let value = node.text().and_then(parse_int).and_then(|v| usize::try_from(v).ok()).filter(|v| *v > 0);
+            match value {
+                Some(v) if v <= most => Ok(Some((v, node.place))),
+                _ => Err(wrong(format!("`{key}`"), format!("a whole number from 1 to {most}"), node)),
+            }
+        };
+        let multiple = |key: &str| -> Result<f64> {
+            let Some(node) = get(key) else { return Ok(1.0) };
+            let value = node.text().and_then(parse_float);
+            value.filter(|v| *v > 0.0 && *v <= limits::MULTIPLE).ok_or_else(|| {
+                wrong(format!("`{key}`"), format!("a number above 0 and at most {}", limits::MULTIPLE), node)
+            })
+        };
+
+        let nc = whole("nc", limits::CLASSES)?;
+        let depth_multiple = multiple("depth_multiple")?;
+        let width_multiple = multiple("width_multiple")?;
+        let channels = whole("ch", limits::CHANNELS)?.map(|c| c.0);
+        let channel_multiple = whole("channel_multiple", 1024)?.map_or(8, |c| c.0);
+        let activation = match get("activation") {
+            None => Activation::default(),
+            Some(node) => node
+                .text()
+                .and_then(Activation::from_written)
+                .ok_or_else(|| wrong("`activation`", format!("one of `{}`", Activation::WRITTEN.join("`, `")), node))?,
+        };
+
+        let anchors_node = require(
+            "anchors",
+            "give a list of `width,height` pairs in pixels for each level, or `anchors: 3` to have three a level \
+             computed from the data",
+        )?;
+        let anchors = read_anchors(anchors_node)?;
+        let backbone = require("backbone", "a model file lists its rows under `backbone:` and `head:`")?;
+        let head = require("head", "a model file lists its rows under `backbone:` and `head:`")?;
+        let mut rows = Vec::new();
+        read_rows("backbone", backbone, &mut rows)?;
+        let backbone_len = rows.len();
+        read_rows("head", head, &mut rows)?;
+        Ok(Self {
+            nc,
+            depth_multiple,
+            width_multiple,
+            anchors,
+            anchors_place: anchors_node.place,
+            channels,
+            activation,
+            channel_multiple,
+            rows,
+            backbone_len,
+        })
+    }
+}
+
+fn unknown_key(key: &Key) -> Trouble {
+    let trouble = Trouble::at(key.place, SpecErrorKind::UnknownKey { key: key.name.clone() });
+    match nearest_names(&key.name, KEYS.iter().copied()).first() {
+        Some(near) => trouble.hint(format!("did you mean `{near}`?")),
+        None if ["train", "val", "path", "test"].contains(&key.name.as_str()) => trouble
+            .hint("this looks like a data set file; a model file is given with `--cfg`, a data set with `--data`"),
+        None => trouble.hint(format!("the keys are {}", KEYS.join(", "))),
+    }
+}
+
+fn read_anchors(node: &Node<'_>) -> Result<Anchors> {
+    const EXPECTED: &str = "a list for each level of `width,height` pairs in pixels, or the number of anchors a level";
+    let levels = match &node.data {
+        Data::Scalar(text) => {
+            let count = parse_int(text).and_then(|v| usize::try_from(v).ok());
+            return match count {
+                Some(n) if (1..=limits::ANCHORS).contains(&n) => Ok(Anchors::Count(n)),
+                _ => Err(wrong("`anchors`", EXPECTED, node)),
+            };
+        }
+        Data::List(levels) if !levels.is_empty() && levels.len() <= limits::LIST => levels,
+        _ => return Err(wrong("`anchors`", EXPECTED, node)),
+    };
+    let mut all: Vec<Vec<[f32; 2]>> = Vec::new();
+    for (number, level) in levels.iter().enumerate() {
+        let what = || format!("level {number} of `anchors`");
+        let Some(values) = level.list() else {
+            return Err(wrong(what(), "a list of `width,height` pairs in pixels", level));
+        };
+        let mut sizes = Vec::new();
+        for value in values {
+            let size = value.text().and_then(parse_float).map(|v| v as f32);
+            match size.filter(|v| *v > 0.0 && v.is_finite()) {
+                Some(v) => sizes.push(v),
+                None => return Err(wrong(what(), "widths and heights above 0, in pixels", value)),
+            }
+        }
+        if sizes.is_empty() || sizes.len() % 2 == 1 || sizes.len() > 2 * limits::ANCHORS {
+            return Err(wrong(what(), "an even number of values, `width,height` for each anchor", level));
+        }
+        let pairs: Vec<[f32; 2]> = sizes.chunks_exact(2).map(|p| [p[0], p[1]]).collect();
+        if let Some(first) = all.first().filter(|f| f.len() != pairs.len()) {
+            let expected = format!("as long as level 0, {} anchors", first.len());
+            return Err(wrong(what(), expected, level));
+        }
+        all.push(pairs);
+    }
+    Ok(Anchors::Given(all))
+}
+
+fn read_rows<'a>(section: &str, node: &'a Node<'a>, rows: &mut Vec<Row<'a>>) -> Result<()> {
+    let Some(items) = node.list() else {
+        return Err(wrong(format!("`{section}`"), "a list of rows `[from, number, module, args]`", node));
+    };
+    if items.is_empty() {
+        return Err(wrong(format!("`{section}`"), "a list with at least one row", node));
+    }
+    for item in items {
+        if rows.len() >= limits::LAYERS {
+            let kind = SpecErrorKind::Limit { what: "the number of rows".into(), limit: limits::LAYERS };
+            return Err(Trouble::at(item.place, kind));
+        }
+        rows.push(read_row(item, rows.len())?);
+    }
+    Ok(())
+}
+
+fn read_row<'a>(node: &'a Node<'a>, index: usize) -> Result<Row<'a>> {
+    let Some(fields) = node.list() else {
+        return Err(wrong(format!("layer {index}"), "a row `[from, number, module, args]`", node));
+    };
+    let [from, number, module, args] = fields else {
+        let trouble = Trouble::at(node.place, SpecErrorKind::RowFields { found: fields.len() });
+        let trouble = trouble.note(format!("this is layer {index}"));
+        return Err(if fields.len() > 4 && fields[3].list().is_none() {
+            trouble.hint("put the arguments in brackets of their own: `[-1, 1, Conv, [64, 3, 2]]`")
+        } else if fields.len() == 3 && fields[2].list().is_some() {
+            trouble.hint("the number of repeats is missing: `[-1, 1, Conv, [64, 3, 2]]`")
+        } else {
+            trouble.hint("an example: `[-1, 1, Conv, [64, 3, 2]]`")
+        });
+    };
+
+    let what = |field: &str| format!("`{field}` of layer {index}");
+    let one = |n: &Node<'_>| n.text().and_then(parse_int);
+    let (from_values, from_places) = match &from.data {
+        Data::List(items) if !items.is_empty() && items.len() <= limits::LIST => {
+            let mut values = Vec::new();
+            for item in items {
+                let Some(value) = one(item) else {
+                    return Err(wrong(what("from"), "a layer number or a list of layer numbers", item));
+                };
+                values.push(value);
+            }
+            (values, items.iter().map(|i| i.place).collect())
+        }
+        _ => match one(from) {
+            Some(value) => (vec![value], vec![from.place]),
+            None => return Err(wrong(what("from"), "a layer number or a list of layer numbers", from)),
+        },
+    };
+
+    let repeats = one(number).and_then(|v| usize::try_from(v).ok()).filter(|v| *v >= 1);
+    let number_value = match repeats {
+        Some(v) if v <= limits::REPEATS => v,
+        Some(_) => {
+            let kind = SpecErrorKind::Limit { what: what("number"), limit: limits::REPEATS };
+            return Err(Trouble::at(number.place, kind));
+        }
+        None => return Err(wrong(what("number"), "a whole number of at least 1", number)),
+    };
+
+    let name = module.text().filter(|t| !t.is_empty() && parse_float(t).is_none());
+    let Some(module_name) = name else {
+        return Err(wrong(what("module"), "the name of a block", module).hint("`kinglet blocks` lists every block"));
+    };
+    let Some(arg_nodes) = args.list() else {
+        let shown = args.text().unwrap_or("...");
+        return Err(wrong(what("args"), "a list", args).hint(format!("write `[{shown}]`")));
+    };
+    if arg_nodes.len() > limits::LIST {
+        let kind = SpecErrorKind::Limit { what: what("args"), limit: limits::LIST };
+        return Err(Trouble::at(args.place, kind));
+    }
+    Ok(Row {
+        place: node.place,
+        from: from_values,
+        from_places,
+        number: number_value,
+        number_place: number.place,
+        module: module_name,
+        module_place: module.place,
+        args: arg_nodes,
+        args_place: args.place,
+    })
+}

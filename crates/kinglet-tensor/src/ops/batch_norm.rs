@@ -1,0 +1,131 @@
+//! Batch normalisation followed by an activation.
+//!
+//! Source: Ioffe and Szegedy 2015, arXiv:1502.03167. The running variance is unbiased, the batch's is not.
+
+use super::{Operation, take_inputs};
+use crate::session::{BackwardContext, ForwardContext, Mode};
+use crate::{Activation, ParamId, Params, Shape, ShapeError};
+use kinglet_kernels::batchnorm;
+use kinglet_kernels::conv::ChannelStats;
+
+/// The parameters of a BatchNorm.
+#[derive(Debug, Clone, Copy)]
+pub struct Norm {
+    /// Scale, gamma.
+    pub weight: ParamId,
+    /// Shift, beta.
+    pub bias: ParamId,
+    /// Running mean.
+    pub mean: ParamId,
+    /// Running variance.
+    pub variance: ParamId,
+    /// Added to the variance.
+    pub eps: f32,
+}
+
+/// Mean and inverse standard deviation of a batch, by channel: what the backward pass needs.
+#[derive(Debug, Default)]
+pub(crate) struct BatchMoments {
+    pub mean: Vec<f32>,
+    pub inv_std: Vec<f32>,
+}
+
+impl Norm {
+    /// `scale` and `shift` of `y = x * scale + shift` from the running statistics.
+    pub fn fold(&self, params: &Params) -> (Vec<f32>, Vec<f32>) {
+        let scale: Vec<f32> = params
+            .get(self.weight)
+            .iter()
+            .zip(params.get(self.variance))
+            .map(|(g, v)| (f64::from(*g) / f64::from(v + self.eps).sqrt()) as f32)
+            .collect();
+        let shift = params
+            .get(self.bias)
+            .iter()
+            .zip(params.get(self.mean))
+            .zip(&scale)
+            .map(|((b, m), s)| (f64::from(*b) - f64::from(*m) * f64::from(*s)) as f32)
+            .collect();
+        (scale, shift)
+    }
+
+    /// The same from a batch of `rows` pixels; moves the running statistics.
+    pub(crate) fn normalise(
+        &self,
+        stats: &ChannelStats,
+        rows: usize,
+        momentum: f32,
+        params: &mut Params,
+    ) -> (Vec<f32>, Vec<f32>, BatchMoments) {
+        let count = rows as f64;
+        let channels = stats.sum.len();
+        let mut moments = BatchMoments { mean: Vec::with_capacity(channels), inv_std: Vec::with_capacity(channels) };
+        let mut unbiased = Vec::with_capacity(channels);
+        for (sum, sum_sq) in stats.sum.iter().zip(&stats.sum_sq) {
+            let mean = sum / count;
+            let variance = (sum_sq / count - mean * mean).max(0.0);
+            moments.mean.push(mean as f32);
+            moments.inv_std.push((1.0 / (variance + f64::from(self.eps)).sqrt()) as f32);
+            unbiased.push((variance * count / (count - 1.0).max(1.0)) as f32);
+        }
+        let scale: Vec<f32> = params.get(self.weight).iter().zip(&moments.inv_std).map(|(g, i)| g * i).collect();
+        let shift = params.get(self.bias).iter().zip(&moments.mean).zip(&scale).map(|((b, m), s)| b - m * s).collect();
+        for (running, batch) in [(self.mean, &moments.mean), (self.variance, &unbiased)] {
+            for (r, b) in params.get_mut(running).iter_mut().zip(batch) {
+                *r += momentum * (b - *r);
+            }
+        }
+        (scale, shift, moments)
+    }
+}
+
+/// `y = activation(batch_norm(x))`.
+#[derive(Debug, Clone)]
+pub struct BatchNorm {
+    /// Its parameters.
+    pub norm: Norm,
+    /// What follows.
+    pub activation: Activation,
+}
+
+impl Operation for BatchNorm {
+    fn name(&self) -> &'static str {
+        "batch_norm"
+    }
+
+    fn shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
+        take_inputs::<1>(self.name(), inputs).map(|[x]| x)
+    }
+
+    fn params(&self) -> Vec<ParamId> {
+        vec![self.norm.weight, self.norm.bias]
+    }
+
+    fn forward(&self, cx: &mut ForwardContext<'_>) {
+        let (x, c) = (cx.inputs[0], cx.shape.c);
+        let (scale, shift) = match cx.mode {
+            Mode::Evaluate => self.norm.fold(cx.params),
+            Mode::Train { momentum } => {
+                let stats = batchnorm::channel_stats(x, c);
+                let (scale, shift, moments) = self.norm.normalise(&stats, cx.shape.rows(), momentum, cx.params);
+                cx.saved.moments = moments;
+                (scale, shift)
+            }
+        };
+        batchnorm::forward(x, c, &scale, &shift, self.activation, None, cx.output);
+    }
+
+    fn backward(&self, cx: &mut BackwardContext<'_>) {
+        let moments = &cx.saved.moments;
+        let (gamma, beta) = (cx.params.get(self.norm.weight), cx.params.get(self.norm.bias));
+        let (dgamma, dbeta) = cx.grads.pair(self.norm.weight, self.norm.bias);
+        let c = cx.shape.c;
+        let (mean, inv_std) = (&moments.mean, &moments.inv_std);
+        batchnorm::backward_in_place(
+            cx.inputs[0], cx.output_grad, c, mean, inv_std, gamma, beta, self.activation, dgamma, dbeta,
+        );
+        if let Some(dx) = cx.input_grads[0].as_mut() {
+            dx.add(cx.output_grad);
+        }
+    }
+}

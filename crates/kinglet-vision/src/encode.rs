@@ -1,0 +1,88 @@
+//! Writing pictures; a file appears whole or not at all.
+//!
+//! The bytes go to a temporary file in the same folder, which then takes the place of the wanted one.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ::image::codecs::jpeg::JpegEncoder;
+use ::image::codecs::png::PngEncoder;
+use ::image::{ExtendedColorType, ImageEncoder, ImageError};
+
+use crate::image::Image;
+
+/// Why a picture could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write `{}`: {source}", path.display())]
+pub struct EncodeError {
+    /// The file.
+    pub path: PathBuf,
+    /// What the system or the encoder said.
+    pub source: ImageError,
+}
+
+/// Makes a PNG in memory.
+///
+/// # Errors
+/// Where the picture has no pixels.
+pub fn png_bytes(image: &Image) -> Result<Vec<u8>, ImageError> {
+    let mut bytes = Vec::new();
+    let (width, height) = (image.width as u32, image.height as u32);
+    PngEncoder::new(&mut bytes).write_image(&image.data, width, height, ExtendedColorType::Rgb8)?;
+    Ok(bytes)
+}
+
+/// Makes a JPEG of `quality` 1 to 100 in memory.
+///
+/// # Errors
+/// Where the picture has no pixels or a side above 65,535.
+pub fn jpeg_bytes(image: &Image, quality: u8) -> Result<Vec<u8>, ImageError> {
+    let mut bytes = Vec::new();
+    let (width, height) = (image.width as u32, image.height as u32);
+    JpegEncoder::new_with_quality(&mut bytes, quality.clamp(1, 100)).write_image(
+        &image.data,
+        width,
+        height,
+        ExtendedColorType::Rgb8,
+    )?;
+    Ok(bytes)
+}
+
+/// Writes a PNG, replacing the file at once.
+///
+/// # Errors
+/// Where the folder cannot be written.
+pub fn write_png(image: &Image, path: impl AsRef<Path>) -> Result<(), EncodeError> {
+    let path = path.as_ref();
+    png_bytes(image)
+        .and_then(|bytes| replace(path, &bytes).map_err(ImageError::IoError))
+        .map_err(|source| EncodeError { path: path.to_owned(), source })
+}
+
+/// Writes a JPEG of `quality` 1 to 100, replacing the file at once.
+///
+/// # Errors
+/// Where the folder cannot be written or a side is above 65,535 px.
+pub fn write_jpeg(image: &Image, path: impl AsRef<Path>, quality: u8) -> Result<(), EncodeError> {
+    let path = path.as_ref();
+    jpeg_bytes(image, quality)
+        .and_then(|bytes| replace(path, &bytes).map_err(ImageError::IoError))
+        .map_err(|source| EncodeError { path: path.to_owned(), source })
+}
+
+fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    // A name of its own for each writer, also within one process.
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}-{}.tmp", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
+    let temporary = path.with_file_name(name);
+    let written = std::fs::File::create(&temporary)
+        .and_then(|mut file| file.write_all(bytes))
+        .and_then(|()| std::fs::rename(&temporary, path));
+    if written.is_err() {
+        // Best effort: the first error is the one to report.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written
+}
