@@ -132,7 +132,8 @@ pub fn kmean_anchors(n: usize, whs: &[[f32; 2]], anchor_t: f64, generations: usi
         let amount = rng.unit();
         let mut candidate = anchors.clone();
         for v in candidate.iter_mut().flatten() {
-            let factor = if rng.chance(MUTATION_PROBABILITY) { rng.normal() * amount * MUTATION_SIGMA + 1.0 } else { 1.0 };
+            let factor =
+                if rng.chance(MUTATION_PROBABILITY) { rng.normal() * amount * MUTATION_SIGMA + 1.0 } else { 1.0 };
             *v = (*v * factor.clamp(0.3, 3.0) as f32).max(MIN_SIDE);
         }
         if candidate == anchors {
@@ -165,9 +166,8 @@ mod tests {
     fn clusters_are_found_and_repeat() {
         let mut rng = Rng::new(4);
         let centres = [[10.0, 12.0], [40.0, 20.0], [100.0, 160.0]];
-        let whs: Vec<[f32; 2]> = (0..600)
-            .map(|i| centres[i % 3].map(|c: f64| (c * (1.0 + 0.05 * rng.normal())) as f32))
-            .collect();
+        let whs: Vec<[f32; 2]> =
+            (0..600).map(|i| centres[i % 3].map(|c: f64| (c * (1.0 + 0.05 * rng.normal())) as f32)).collect();
         let run = || kmean_anchors(3, &whs, 4.0, 300, &mut Rng::new(9));
         let found = run();
         for (a, c) in found.iter().zip(centres) {

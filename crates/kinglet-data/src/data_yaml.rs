@@ -138,9 +138,9 @@ impl Reader<'_> {
                         let found = self.text(key).unwrap_or_default();
                         self.error(Some(key), format!("expected a class number from 0 in `names`, found `{found}`"))
                     })?;
-                    let name = self.text(value).ok_or_else(|| {
-                        self.error(Some(value), format!("expected a name for class {class}"))
-                    })?;
+                    let name = self
+                        .text(value)
+                        .ok_or_else(|| self.error(Some(value), format!("expected a name for class {class}")))?;
                     by_class.insert(class, (name, key));
                 }
                 for (expected, (class, (_, key))) in by_class.iter().enumerate() {
@@ -152,7 +152,9 @@ impl Reader<'_> {
                 by_class.into_values().map(|(name, _)| name).collect()
             }
             YamlData::Value(Scalar::String(s)) => {
-                return Err(self.error(Some(node), format!("expected a list of names, found `{s}`; write `names: [{s}]`")));
+                return Err(
+                    self.error(Some(node), format!("expected a list of names, found `{s}`; write `names: [{s}]`"))
+                );
             }
             _ => return Err(self.error(Some(node), "expected `names: [first, second]` or a map `0: first`".into())),
         };
@@ -229,8 +231,9 @@ impl DataYaml {
                 Some("names") => names = Some((reader.names(value)?, value)),
                 Some("nc") => {
                     let count = Reader::integer(value).and_then(|i| usize::try_from(i).ok()).filter(|n| *n > 0);
-                    let count = count
-                        .ok_or_else(|| reader.error(Some(value), "expected a number of classes of at least 1".into()))?;
+                    let count = count.ok_or_else(|| {
+                        reader.error(Some(value), "expected a number of classes of at least 1".into())
+                    })?;
                     nc = Some((count, value));
                 }
                 Some("download") if !matches!(value.data, YamlData::Value(Scalar::Null)) => {
@@ -289,7 +292,12 @@ impl DataYaml {
             add(join(&tail, Path::new("")));
         } else {
             // The fourth is where a YAML in `repo/data/` means `../datasets/x` as seen from `repo/`.
-            for base in [folder.clone(), self.working_dir.clone(), join(&self.working_dir, Path::new("..")), join(&folder, Path::new(".."))] {
+            for base in [
+                folder.clone(),
+                self.working_dir.clone(),
+                join(&self.working_dir, Path::new("..")),
+                join(&folder, Path::new("..")),
+            ] {
                 add(join(&base, &tail));
             }
         }
@@ -353,7 +361,8 @@ mod tests {
 
     #[test]
     fn names_may_be_a_list_or_a_map_quoted_or_not() {
-        for text in ["names: [a b, 'c', \"1\"]", "names:\n  - a b\n  - c\n  - 1", "names:\n  1: c\n  0: a b\n  '2': 1"] {
+        for text in ["names: [a b, 'c', \"1\"]", "names:\n  - a b\n  - c\n  - 1", "names:\n  1: c\n  0: a b\n  '2': 1"]
+        {
             assert_eq!(parse(text).unwrap().names, ["a b", "c", "1"], "{text}");
         }
         assert_eq!(parse("names: [true, no, 1.50, größe]").unwrap().names, ["true", "no", "1.50", "größe"]);
@@ -365,15 +374,9 @@ mod tests {
             ("", "d/data.yaml:1:1: the file is empty; expected keys `train`, `val` and `names`"),
             ("# only a comment\n", "d/data.yaml:1:1: the file is empty; expected keys `train`, `val` and `names`"),
             ("train: x\nval: y\n", "d/data.yaml:1:1: no `names`; add for example `names: [cat, dog]`"),
-            (
-                "nc: 3\nnames: [a, b]\n",
-                "d/data.yaml:1:5: `nc` is 3 but `names` has 2; correct one, or remove `nc`",
-            ),
+            ("nc: 3\nnames: [a, b]\n", "d/data.yaml:1:5: `nc` is 3 but `names` has 2; correct one, or remove `nc`"),
             ("names: cat\n", "d/data.yaml:1:8: expected a list of names, found `cat`; write `names: [cat]`"),
-            (
-                "names:\n  0: a\n  2: b\n",
-                "d/data.yaml:3:3: class 1 has no name: `names` jumps to 2; number from 0",
-            ),
+            ("names:\n  0: a\n  2: b\n", "d/data.yaml:3:3: class 1 has no name: `names` jumps to 2; number from 0"),
             ("names:\n  x: a\n", "d/data.yaml:2:3: expected a class number from 0 in `names`, found `x`"),
             ("names: []\n", "d/data.yaml:1:8: `names` is empty; a detector needs at least one class"),
         ];

@@ -4,6 +4,7 @@
 //! `loader` make batches, `autoanchor` and `weights` derive numbers from the labels, `synthetic` draws a demo set.
 //! This crate knows neither models nor losses, and prints nothing.
 #![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod augment;
 pub mod autoanchor;

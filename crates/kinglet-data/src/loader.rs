@@ -519,7 +519,8 @@ impl Inner {
     fn mosaic(&self, index: usize, params: &AugmentParams, rng: &mut Rng, findings: &mut Vec<Finding>) -> Scene {
         let size = self.options.img;
         let centre = mosaic::draw_centre(size, rng);
-        let mut members: [usize; 4] = std::array::from_fn(|i| if i == 0 { index } else { rng.below(self.dataset.samples.len()) });
+        let mut members: [usize; 4] =
+            std::array::from_fn(|i| if i == 0 { index } else { rng.below(self.dataset.samples.len()) });
         rng.shuffle(&mut members);
         let loaded = members.map(|i| self.load(i, findings));
         let tiles: [Tile<'_>; 4] = std::array::from_fn(|i| Tile {

@@ -147,7 +147,12 @@ fn walk(folder: &Path, out: &mut Vec<PathBuf>, depth: usize) -> Result<(), DataE
 }
 
 /// Reads a list file: lines are relative to the list's own folder first, then to the roots of the data YAML.
-fn read_list(list: &Path, roots: &[PathBuf], out: &mut Vec<PathBuf>, findings: &mut Vec<Finding>) -> Result<(), DataError> {
+fn read_list(
+    list: &Path,
+    roots: &[PathBuf],
+    out: &mut Vec<PathBuf>,
+    findings: &mut Vec<Finding>,
+) -> Result<(), DataError> {
     let folder = list.parent().unwrap_or(Path::new("."));
     for (index, line) in read_text(list)?.lines().enumerate() {
         let line = line.trim();
@@ -270,7 +275,11 @@ fn look(image: &Path, known: Option<&Header>, nc: usize, single_cls: bool) -> Lo
             }
         }
     }
-    Looked { sample: Some(Sample { path: image.into(), width, height, labels, label_file }), findings, header: Some(header) }
+    Looked {
+        sample: Some(Sample { path: image.into(), width, height, labels, label_file }),
+        findings,
+        header: Some(header),
+    }
 }
 
 impl Dataset {
@@ -335,7 +344,8 @@ impl Dataset {
         }
         let mut notes = yaml.notes.clone();
         let fresh = Cache { headers };
-        if options.cache && fresh != known
+        if options.cache
+            && fresh != known
             && let Err(error) = fresh.store(&cache_path)
         {
             notes.push(format!("`{}` not written ({error}); the next start scans again", cache_path.display()));

@@ -34,14 +34,38 @@ macro_rules! specialise {
     ($activation:expr, $a:ident => $body:expr) => {{
         use $crate::Activation as Act;
         match $activation {
-            Act::Identity => { let $a = Act::Identity; $body }
-            Act::Relu => { let $a = Act::Relu; $body }
-            Act::Relu6 => { let $a = Act::Relu6; $body }
-            Act::LeakyRelu(slope) => { let $a = Act::LeakyRelu(slope); $body }
-            Act::HardSigmoid => { let $a = Act::HardSigmoid; $body }
-            Act::HardSwish => { let $a = Act::HardSwish; $body }
-            Act::Sigmoid => { let $a = Act::Sigmoid; $body }
-            Act::Silu => { let $a = Act::Silu; $body }
+            Act::Identity => {
+                let $a = Act::Identity;
+                $body
+            }
+            Act::Relu => {
+                let $a = Act::Relu;
+                $body
+            }
+            Act::Relu6 => {
+                let $a = Act::Relu6;
+                $body
+            }
+            Act::LeakyRelu(slope) => {
+                let $a = Act::LeakyRelu(slope);
+                $body
+            }
+            Act::HardSigmoid => {
+                let $a = Act::HardSigmoid;
+                $body
+            }
+            Act::HardSwish => {
+                let $a = Act::HardSwish;
+                $body
+            }
+            Act::Sigmoid => {
+                let $a = Act::Sigmoid;
+                $body
+            }
+            Act::Silu => {
+                let $a = Act::Silu;
+                $body
+            }
         }
     }};
 }
@@ -254,8 +278,7 @@ pub(crate) mod tests {
             for a in ALL {
                 let mut y = vec![0.0; x.len()];
                 forward(a, &x, &mut y);
-                let want: Vec<f32> =
-                    x.iter().map(|&x| reference::activation::apply(a, f64::from(x)) as f32).collect();
+                let want: Vec<f32> = x.iter().map(|&x| reference::activation::apply(a, f64::from(x)) as f32).collect();
                 close(&y, &want, 1e-6, &format!("{a:?} forward"));
                 let mut same = x.clone();
                 forward_in_place(a, &mut same);
@@ -294,7 +317,8 @@ pub(crate) mod tests {
             for i in -80..80 {
                 let x = f64::from(i) * 0.1 + 0.037; // never on a kink
                 let h = 1e-6;
-                let difference = (reference::activation::apply(a, x + h) - reference::activation::apply(a, x - h)) / (2.0 * h);
+                let difference =
+                    (reference::activation::apply(a, x + h) - reference::activation::apply(a, x - h)) / (2.0 * h);
                 let d: f64 = reference::activation::derivative(a, x);
                 assert!((d - difference).abs() < 1e-8, "{a:?} at {x}: {d} against {difference}");
             }

@@ -35,7 +35,7 @@ impl Split {
         };
         let total = len / c;
         // The least fold that fills whole vectors; wide rows lose little in their last vector.
-        let fold = if c < 64 { (1..=lanes).find(|fold| fold * c % lanes == 0).unwrap_or(1) } else { 1 };
+        let fold = if c < 64 { (1..=lanes).find(|fold| (fold * c).is_multiple_of(lanes)).unwrap_or(1) } else { 1 };
         let width = fold * c;
         Self { c, fold, folded: total / fold, rows: (CHUNK / width).max(1), tail: total % fold }
     }
@@ -299,9 +299,8 @@ fn backward_training(
     let sums = backward_sums(z, SendPtr(dy.cast_mut()), c, &scale, &shift, mean, inv_std, activation);
     // dz = scale * g + slope * z + offset: the formula above, gathered by powers of z.
     let rows = (z.len() / c) as f64;
-    let slope: Vec<f32> = (0..c)
-        .map(|ch| (-f64::from(scale[ch]) * sums[0][ch] / rows * f64::from(inv_std[ch])) as f32)
-        .collect();
+    let slope: Vec<f32> =
+        (0..c).map(|ch| (-f64::from(scale[ch]) * sums[0][ch] / rows * f64::from(inv_std[ch])) as f32).collect();
     let offset: Vec<f32> = (0..c)
         .map(|ch| {
             let centre = f64::from(mean[ch]) * f64::from(inv_std[ch]) * sums[0][ch] / rows;
@@ -447,14 +446,7 @@ unsafe fn sum_group<S: Simd, const N: usize>(
 }
 
 /// Pass two: `dz = scale * g + slope * z + offset`.
-fn write_dz(
-    z: &[f32],
-    dy: SendPtr<f32>,
-    c: usize,
-    parameters: [&[f32]; 4],
-    activation: Activation,
-    dz: SendPtr<f32>,
-) {
+fn write_dz(z: &[f32], dy: SendPtr<f32>, c: usize, parameters: [&[f32]; 4], activation: Activation, dz: SendPtr<f32>) {
     let split = Split::new(z.len(), c);
     let parameters = parameters.map(|p| split.repeat(p));
     split.run(|_, start, rows, width| {
@@ -501,4 +493,129 @@ dispatch!(fn dz_rows(activation: Activation, z: *const f32, dy: *const f32, dz: 
 fn check(len: usize, c: usize, parameters: &[usize]) {
     assert!(c > 0 && len.is_multiple_of(c), "batchnorm: {len} values are not whole rows of {c} channels");
     assert!(parameters.iter().all(|&p| p == c), "batchnorm: parameters of {parameters:?} values for {c} channels");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::activation::tests::ALL;
+    use crate::elementwise::tests::{close, each_isa, random, same_bits};
+    use crate::reference::batchnorm as reference;
+
+    const EPS: f64 = 1e-3;
+
+    fn wide(v: &[f32]) -> Vec<f64> {
+        v.iter().map(|&v| f64::from(v)).collect()
+    }
+
+    fn narrow(v: &[f64]) -> Vec<f32> {
+        v.iter().map(|&v| v as f32).collect()
+    }
+
+    #[test]
+    fn every_kernel_agrees_with_the_reference_on_every_instruction_set() {
+        each_isa(|| {
+            for (turn, c) in [1, 3, 5, 7, 8, 13, 16, 24, 40, 72, 127].into_iter().enumerate() {
+                for rows in [1, 2, 7, 61, 1300] {
+                    // Among many values some would land on another side of a kink than in f64.
+                    let smooth = [Activation::Silu, Activation::Sigmoid, Activation::Identity];
+                    let a = if rows > 100 { smooth[turn % 3] } else { ALL[(turn + rows) % ALL.len()] };
+                    let name = format!("{rows} rows of {c}, {a:?}");
+                    let z: Vec<f32> = random(turn as u64, rows * c).iter().map(|v| v + 0.7).collect();
+                    let (dy, residual) = (random(1, z.len()), random(2, z.len()));
+                    let gamma: Vec<f32> = random(3, c).iter().map(|v| v + 3.0).collect();
+                    let beta = random(4, c);
+
+                    let stats = channel_stats(&z, c);
+                    let (mean, variance) = reference::moments(&wide(&z), c);
+                    let n = rows as f64;
+                    for ch in 0..c {
+                        let m = stats.sum[ch] / n;
+                        assert!((m - mean[ch]).abs() < 1e-5, "{name}: mean");
+                        assert!((stats.sum_sq[ch] / n - m * m - variance[ch]).abs() < 1e-5, "{name}: variance");
+                    }
+
+                    let inv_std: Vec<f64> = variance.iter().map(|v| 1.0 / (v + EPS).sqrt()).collect();
+                    let scale: Vec<f32> = (0..c).map(|ch| (f64::from(gamma[ch]) * inv_std[ch]) as f32).collect();
+                    let shift: Vec<f32> = (0..c).map(|ch| beta[ch] - mean[ch] as f32 * scale[ch]).collect();
+                    let want = reference::forward(&z, &scale, &shift, a);
+                    let mut y = vec![f32::NAN; z.len()];
+                    forward(&z, c, &scale, &shift, a, None, &mut y);
+                    // With one row the scale is 1 / sqrt(eps), and z * scale + shift cancels.
+                    let tolerance = if rows < 7 { 2e-4 } else { 2e-5 };
+                    close(&y, &want, tolerance, &name);
+                    forward(&z, c, &scale, &shift, a, Some(&residual), &mut y);
+                    let want: Vec<f32> = want.iter().zip(&residual).map(|(a, b)| a + b).collect();
+                    close(&y, &want, tolerance, &name);
+
+                    if rows < 7 {
+                        continue; // xhat of one or two rows amplifies rounding beyond any useful tolerance
+                    }
+                    let (dz, dgamma, dbeta) =
+                        reference::backward_training(&wide(&z), &wide(&dy), &wide(&gamma), &wide(&beta), EPS, a);
+                    let (mean, inv_std) = (narrow(&mean), narrow(&inv_std));
+                    let (mut got, mut g1, mut g2) = (vec![f32::NAN; z.len()], vec![1.0; c], vec![2.0; c]);
+                    backward(&z, &dy, c, &mean, &inv_std, &gamma, &beta, a, &mut got, &mut g1, &mut g2);
+                    close(&got, &narrow(&dz), 1e-4, &name);
+                    close(&g1, &dgamma.iter().map(|v| (v + 1.0) as f32).collect::<Vec<_>>(), 3e-4, &name);
+                    close(&g2, &dbeta.iter().map(|v| (v + 2.0) as f32).collect::<Vec<_>>(), 3e-4, &name);
+                    let (mut same, mut h1, mut h2) = (dy.clone(), vec![1.0; c], vec![2.0; c]);
+                    backward_in_place(&z, &mut same, c, &mean, &inv_std, &gamma, &beta, a, &mut h1, &mut h2);
+                    assert!(same == got && h1 == g1 && h2 == g2, "{name}: in place");
+
+                    let (mut frozen, mut h1, mut h2) = (dy.clone(), vec![1.0; c], vec![2.0; c]);
+                    backward_frozen_in_place(&z, &mut frozen, c, &scale, &shift, &mean, &inv_std, a, &mut h1, &mut h2);
+                    close(&h1, &g1, 3e-4, &name);
+                    close(&h2, &g2, 3e-4, &name);
+                    let want: Vec<f32> = (0..z.len())
+                        .map(|i| {
+                            let u = z[i] * scale[i % c] + shift[i % c];
+                            dy[i] * crate::reference::activation::derivative(a, u) * scale[i % c]
+                        })
+                        .collect();
+                    close(&frozen, &want, 1e-4, &name);
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn results_do_not_depend_on_the_number_of_threads() {
+        for c in [12, 64] {
+            let z = random(1, 4000 * c);
+            let (dy, one, beta) = (random(2, z.len()), vec![1.0; c], random(3, c));
+            same_bits(|| {
+                let (mut dz, mut g1, mut g2) = (dy.clone(), vec![0.0; c], vec![0.0; c]);
+                backward_in_place(&z, &mut dz, c, &beta, &one, &one, &beta, Activation::Silu, &mut g1, &mut g2);
+                let stats = channel_stats(&z, c);
+                let sums = stats.sum.into_iter().chain(stats.sum_sq).map(|v| v as f32);
+                dz.into_iter().chain(g1).chain(g2).chain(sums).collect()
+            });
+        }
+    }
+
+    #[test]
+    fn reference_gradients_agree_with_finite_differences() {
+        let (rows, c) = (6, 3);
+        let z = wide(&random(5, rows * c));
+        let (dy, gamma, beta) = (wide(&random(6, rows * c)), wide(&random(7, c)), wide(&random(8, c)));
+        for a in [Activation::Identity, Activation::HardSwish, Activation::Silu] {
+            let loss = |z: &[f64], gamma: &[f64], beta: &[f64]| -> f64 {
+                reference::forward_training(z, gamma, beta, EPS, a).iter().zip(&dy).map(|(y, dy)| y * dy).sum()
+            };
+            let (dz, dgamma, dbeta) = reference::backward_training(&z, &dy, &gamma, &beta, EPS, a);
+            let check = |v: &[f64], gradient: &[f64], f: &dyn Fn(&[f64]) -> f64| {
+                for i in 0..v.len() {
+                    let (mut up, mut down) = (v.to_vec(), v.to_vec());
+                    up[i] += 1e-6;
+                    down[i] -= 1e-6;
+                    let difference = (f(&up) - f(&down)) / 2e-6;
+                    assert!((difference - gradient[i]).abs() < 1e-6, "{a:?} {i}: {difference} {}", gradient[i]);
+                }
+            };
+            check(&z, &dz, &|z| loss(z, &gamma, &beta));
+            check(&gamma, &dgamma, &|gamma| loss(&z, gamma, &beta));
+            check(&beta, &dbeta, &|beta| loss(&z, &gamma, beta));
+        }
+    }
 }

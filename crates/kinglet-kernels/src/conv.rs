@@ -66,7 +66,10 @@ impl ConvShape {
         groups: usize,
     ) -> ConvShape {
         let positive = [kernel, stride, dilation].iter().flatten().all(|&v| v > 0) && groups > 0;
-        assert!(positive, "kernel {kernel:?}, stride {stride:?}, dilation {dilation:?}, groups {groups}: must be positive");
+        assert!(
+            positive,
+            "kernel {kernel:?}, stride {stride:?}, dilation {dilation:?}, groups {groups}: must be positive"
+        );
         assert!(
             c_in.is_multiple_of(groups) && c_out.is_multiple_of(groups),
             "{groups} groups must divide {c_in} input and {c_out} output channels"
@@ -156,7 +159,16 @@ fn forward_problem(s: &ConvShape, group: usize) -> Problem {
         in_len: s.input[i],
         out_len: s.output[i],
     });
-    Problem { batch: s.batch, axes, in_ld: s.c_in, in_c0: group * c_in, c_in, out_ld: s.c_out, out_c0: group * c_out, c_out }
+    Problem {
+        batch: s.batch,
+        axes,
+        in_ld: s.c_in,
+        in_c0: group * c_in,
+        c_in,
+        out_ld: s.c_out,
+        out_c0: group * c_out,
+        c_out,
+    }
 }
 
 /// One phase of the gradient of the input of `group`: the input coordinates with remainder `phase` by the stride.
@@ -182,7 +194,16 @@ fn input_gradient_problem(s: &ConvShape, group: usize, phase: [usize; 2]) -> Pro
             out_len: s.input[i],
         }
     });
-    Problem { batch: s.batch, axes, in_ld: s.c_out, in_c0: group * c_out, c_in: c_out, out_ld: s.c_in, out_c0: group * c_in, c_out: c_in }
+    Problem {
+        batch: s.batch,
+        axes,
+        in_ld: s.c_out,
+        in_c0: group * c_out,
+        c_in: c_out,
+        out_ld: s.c_in,
+        out_c0: group * c_in,
+        c_out: c_in,
+    }
 }
 
 /// `y = conv(x) + bias`. With `stats`, also the sums of every channel of `y`, which replace what it held.

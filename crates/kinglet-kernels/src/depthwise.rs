@@ -93,8 +93,14 @@ impl Axis {
             for i in (start..self.runs.len()).step_by(self.phase) {
                 let run = self.runs[i];
                 match &mut open {
-                    Some(s) if s.len < limit && s.run.tap == run.tap && s.run.count == run.count
-                        && (run.count == 0 || s.run.input + s.len * self.advance == run.input) => s.len += 1,
+                    Some(s)
+                        if s.len < limit
+                            && s.run.tap == run.tap
+                            && s.run.count == run.count
+                            && (run.count == 0 || s.run.input + s.len * self.advance == run.input) =>
+                    {
+                        s.len += 1
+                    }
                     _ => segments.extend(open.replace(Segment { output: i, run, len: 1 })),
                 }
             }
@@ -337,7 +343,7 @@ unsafe fn gather_kernel<S: Simd>(
 dispatch!(fn gather_rows(g: &Gather<'_>, source: *const f32, out: *mut f32, first: usize, rows: usize,
     sums: *mut f32) = gather_kernel);
 
-/// Cuts a segment whose outputs read `N` adjacent columns into tiles of 8, 4, 2 and 1.
+/// Cuts a segment whose outputs read `N` adjacent columns into tiles of 8, 4 and 1.
 #[inline(always)]
 unsafe fn segment_kernel<S: Simd, const N: usize, const ADVANCE: usize>(
     g: &Gather<'_>,
@@ -363,7 +369,6 @@ unsafe fn segment_kernel<S: Simd, const N: usize, const ADVANCE: usize>(
             done += match len - done {
                 TILE.. => tile_kernel::<S, N, ADVANCE, TILE>(g, s, x, w, y, sums),
                 4.. => tile_kernel::<S, N, ADVANCE, 4>(g, s, x, w, y, sums),
-                2.. => tile_kernel::<S, N, ADVANCE, 2>(g, s, x, w, y, sums),
                 _ => tile_kernel::<S, N, ADVANCE, 1>(g, s, x, w, y, sums),
             };
         }
@@ -387,8 +392,8 @@ unsafe fn any_segment_kernel<S: Simd>(
         unsafe {
             let (x, y) = (x.add(done * s.advance), y.add(done * s.output));
             done += match len - done {
-                4.. => tile_kernel::<S, 0, 0, 4>(g, s, x, w, y, sums),
-                _ => tile_kernel::<S, 0, 0, 1>(g, s, x, w, y, sums),
+                4.. => tile_kernel::<S, 0, 1, 4>(g, s, x, w, y, sums),
+                _ => tile_kernel::<S, 0, 1, 1>(g, s, x, w, y, sums),
             };
         }
     }
@@ -413,7 +418,8 @@ unsafe fn tile_kernel<S: Simd, const N: usize, const ADVANCE: usize, const T: us
             i += S::LANES;
         }
         if i < s.c {
-            vector_kernel::<S, N, ADVANCE, T>(g, s, x, w, y, sums, i, s.c - i);
+            // The rolled form: the last vector is too rare to compile the other once more.
+            vector_kernel::<S, 0, 1, T>(g, s, x, w, y, sums, i, s.c - i);
         }
     }
     T
@@ -462,18 +468,26 @@ unsafe fn vector_kernel<S: Simd, const N: usize, const ADVANCE: usize, const T: 
                 }
                 // Every column is loaded once and serves all outputs that read it.
                 let mut from = x_row;
-                for p in 0..(T - 1) * ADVANCE + N {
-                    if p > 0 {
-                        from = from.add(s.c);
-                    }
-                    from = opaque(from);
-                    let v = load_n::<S>(from, k);
-                    for (t, acc) in acc.iter_mut().enumerate() {
-                        if t * ADVANCE <= p && p < t * ADVANCE + N {
-                            *acc = S::fma(v, taps[p - t * ADVANCE], *acc);
+                // Written out, because LLVM leaves the longest of these loops rolled.
+                macro_rules! columns {
+                    ($($p:literal)*) => {$(
+                        if $p < (T - 1) * ADVANCE + N {
+                            if $p > 0 {
+                                from = from.add(s.c);
+                            }
+                            from = opaque(from);
+                            let v = load_n::<S>(from, k);
+                            for (j, &tap) in taps.iter().enumerate() {
+                                if j <= $p && ($p - j) % ADVANCE == 0 && ($p - j) / ADVANCE < T {
+                                    let t = ($p - j) / ADVANCE;
+                                    acc[t] = S::fma(v, tap, acc[t]);
+                                }
+                            }
                         }
-                    }
+                    )*};
                 }
+                const { assert!((T - 1) * ADVANCE + N <= 19) };
+                columns!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18);
             }
             // The step after the last row may leave the buffer; it is never read through.
             x_row = x_row.wrapping_offset(s.row);
@@ -502,6 +516,7 @@ unsafe fn vector_kernel<S: Simd, const N: usize, const ADVANCE: usize, const T: 
 /// The pointer itself, without its history: otherwise LLVM turns each of a tile's addresses into an induction variable
 /// of its own and spills them, which costs a load for every load.
 #[inline(always)]
+#[allow(clippy::pointers_in_nomem_asm_block)] // the pointer is moved, never read through
 fn opaque(p: *const f32) -> *const f32 {
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     {
@@ -679,3 +694,7 @@ unsafe fn weight_vector<S: Simd, const H: usize, const W: usize>(
         }
     }
 }
+
+#[cfg(test)]
+#[path = "depthwise_tests.rs"]
+mod tests;

@@ -528,3 +528,7 @@ unsafe fn gate_backward_kernel<S: Simd>(
 }
 dispatch!(fn gate_backward_rows(activation: Activation, x: *const f32, gate: *const f32, dy: *const f32, dx: *mut f32,
     accumulate: bool, sums: *mut f32, rows: usize, c: usize) = gate_backward_kernel);
+
+#[cfg(test)]
+#[path = "elementwise_tests.rs"]
+pub(crate) mod tests;

@@ -219,3 +219,95 @@ pub fn global_avg_pool_backward(dy: &[f32], [n, hw, c]: [usize; 3], dx: &mut [f3
         }
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::elementwise::tests::{close, each_isa, random, same_bits};
+    use crate::reference::pooling as reference;
+
+    fn shapes() -> Vec<PoolShape> {
+        let mut list = Vec::new();
+        let channels = [1, 3, 5, 7, 8, 13, 16, 72, 127];
+        for (turn, kernel) in [2, 3, 5, 9, 13].into_iter().cycle().take(45).enumerate() {
+            for stride in [1, 2] {
+                let [h, w] = [[1, 1], [4, 7], [19, 6], [13, 13]][turn % 4];
+                let padding = if h.min(w) < kernel { kernel / 2 } else { [0, kernel / 2][turn % 2] };
+                let shape = PoolShape { input: [2, h, w, channels[turn % 9]], kernel, stride, padding };
+                if h.min(w) + 2 * padding >= kernel {
+                    list.push(shape);
+                }
+            }
+        }
+        list
+    }
+
+    #[test]
+    fn max_pooling_agrees_with_the_reference_on_every_instruction_set() {
+        each_isa(|| {
+            for s in shapes() {
+                let name = format!("{s:?}");
+                let len = s.input.iter().product();
+                // Few distinct values, so that equal maxima occur.
+                let x: Vec<f32> = random(9, len).iter().map(|v| (v * 2.0).round_ties_even()).collect();
+                let (want, index) = reference::max_pool(&s, &x);
+                let (mut y, mut argmax) = (vec![f32::NAN; want.len()], vec![0; want.len()]);
+                max_pool_forward(&s, &x, &mut y, None);
+                assert_eq!(y, want, "{name}");
+                y.fill(f32::NAN);
+                max_pool_forward(&s, &x, &mut y, Some(&mut argmax));
+                assert_eq!(y, want, "{name}");
+                let dy = random(10, y.len());
+                let mut dx = vec![0.0; len];
+                max_pool_backward(&s, &dy, &argmax, &mut dx);
+                assert_eq!(dx, reference::max_pool_backward(&dy, &index, len), "{name}");
+            }
+        });
+    }
+
+    #[test]
+    fn max_pooling_does_not_depend_on_the_number_of_threads() {
+        let s = PoolShape { input: [2, 20, 20, 80], kernel: 5, stride: 1, padding: 2 };
+        let x = random(1, 2 * 400 * 80);
+        same_bits(|| {
+            let (mut y, mut argmax, mut dx) = (x.clone(), vec![0; x.len()], vec![0.0; x.len()]);
+            max_pool_forward(&s, &x, &mut y, Some(&mut argmax));
+            max_pool_backward(&s, &x, &argmax, &mut dx);
+            y.into_iter().chain(dx).collect()
+        });
+    }
+
+    #[test]
+    fn reference_max_pool_gradient_agrees_with_finite_differences() {
+        let s = PoolShape { input: [1, 5, 4, 2], kernel: 3, stride: 2, padding: 1 };
+        let x: Vec<f64> = random(3, 40).iter().map(|&v| f64::from(v)).collect();
+        let (y, index) = reference::max_pool(&s, &x);
+        let dy: Vec<f64> = random(4, y.len()).iter().map(|&v| f64::from(v)).collect();
+        let loss = |x: &[f64]| reference::max_pool(&s, x).0.iter().zip(&dy).map(|(y, dy)| y * dy).sum::<f64>();
+        let dx = reference::max_pool_backward(&dy, &index, x.len());
+        for i in 0..x.len() {
+            let (mut up, mut down) = (x.clone(), x.clone());
+            up[i] += 1e-6;
+            down[i] -= 1e-6;
+            assert!(((loss(&up) - loss(&down)) / 2e-6 - dx[i]).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn global_average_agrees_with_the_reference() {
+        for [n, hw, c] in [[1, 1, 1], [2, 7, 3], [3, 64, 8], [2, 5000, 13], [1, 49, 127]] {
+            let x = random(1, n * hw * c);
+            let wide: Vec<f64> = x.iter().map(|&v| f64::from(v)).collect();
+            let want: Vec<f32> = reference::global_avg_pool(&wide, [n, hw, c]).iter().map(|&v| v as f32).collect();
+            let mut y = vec![f32::NAN; n * c];
+            global_avg_pool(&x, [n, hw, c], &mut y);
+            close(&y, &want, 1e-5, "mean");
+            let mut dx = vec![f32::NAN; x.len()];
+            global_avg_pool_backward(&y, [n, hw, c], &mut dx, false);
+            let share = |i: usize| y[i / (hw * c) * c + i % c] / hw as f32;
+            close(&dx, &(0..x.len()).map(share).collect::<Vec<_>>(), 1e-6, "gradient");
+            global_avg_pool_backward(&y, [n, hw, c], &mut dx, true);
+            close(&dx, &(0..x.len()).map(|i| 2.0 * share(i)).collect::<Vec<_>>(), 1e-6, "gradient, accumulated");
+        }
+    }
+}

@@ -284,7 +284,8 @@ mod tests {
     fn a_panic_reaches_the_caller_and_the_pool_survives() {
         let caught = catch_unwind(|| parallel_for(64, |i| assert!(i != 40, "task forty")));
         let payload = caught.expect_err("the panic must propagate");
-        let text = payload.downcast_ref::<&str>().map(ToString::to_string).or(payload.downcast_ref::<String>().cloned());
+        let text =
+            payload.downcast_ref::<&str>().map(ToString::to_string).or(payload.downcast_ref::<String>().cloned());
         assert!(text.is_some_and(|t| t.contains("task forty")));
         every_task_runs_once();
     }

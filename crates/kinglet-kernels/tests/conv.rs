@@ -43,7 +43,16 @@ fn close(what: &str, s: &ConvShape, got: &[f32], want: &[f64], scale: f64) {
 }
 
 /// A shape with square kernel, stride, padding and dilation.
-fn shape(batch: usize, input: [usize; 2], c: [usize; 2], k: usize, s: usize, p: usize, d: usize, g: usize) -> ConvShape {
+fn shape(
+    batch: usize,
+    input: [usize; 2],
+    c: [usize; 2],
+    k: usize,
+    s: usize,
+    p: usize,
+    d: usize,
+    g: usize,
+) -> ConvShape {
     ConvShape::new(batch, input, c[0], c[1], [k; 2], [s; 2], [p; 2], [d; 2], g)
 }
 

@@ -33,14 +33,31 @@ impl Head {
 
     /// Decodes image `image` of the batch: rows (x, y, w, h, objectness, classes), pixels of the network's input.
     pub fn decode(&self, raw: &[&[f32]], shapes: &[Shape], image: usize) -> Vec<f32> {
+        let mut out = Vec::with_capacity(self.cells(shapes) * self.values());
+        self.decode_where(raw, shapes, image, f32::NEG_INFINITY, &mut out);
+        out
+    }
+
+    /// The same for the rows whose objectness exceeds `conf`, in the same order.
+    pub fn decode_above(&self, raw: &[&[f32]], shapes: &[Shape], image: usize, conf: f32) -> Vec<f32> {
+        let mut out = Vec::new();
+        // A margin below the logit keeps rows that rounding puts on the other side; suppression compares exactly.
+        let logit = if conf > 0.0 { (conf / (1.0 - conf).max(1e-9)).ln() - 1e-3 } else { f32::NEG_INFINITY };
+        self.decode_where(raw, shapes, image, logit, &mut out);
+        out
+    }
+
+    fn decode_where(&self, raw: &[&[f32]], shapes: &[Shape], image: usize, logit: f32, out: &mut Vec<f32>) {
         let no = self.values();
-        let mut out = Vec::with_capacity(self.cells(shapes) * no);
         for (level, (data, shape)) in raw.iter().zip(shapes).enumerate() {
             let stride = self.strides[level] as f32;
             let data = &data[image * shape.pixels() * shape.c..][..shape.pixels() * shape.c];
             for (a, anchor) in self.anchors[level].iter().enumerate() {
                 for (cell, pixel) in data.chunks_exact(shape.c).enumerate() {
                     let v = &pixel[a * no..][..no];
+                    if v[4] <= logit {
+                        continue;
+                    }
                     let (row, column) = (cell / shape.w, cell % shape.w);
                     out.push((sigmoid(v[0]) * 2.0 - 0.5 + column as f32) * stride);
                     out.push((sigmoid(v[1]) * 2.0 - 0.5 + row as f32) * stride);
@@ -50,6 +67,5 @@ impl Head {
                 }
             }
         }
-        out
     }
 }

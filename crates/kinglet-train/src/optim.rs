@@ -191,7 +191,9 @@ fn second_name(index: usize) -> String {
 }
 
 /// Norm of all gradients together and the factor that brings it down to `max_norm`, as PyTorch's
-/// `clip_grad_norm_` computes it: `max_norm / (norm + 1e-6)`, at most 1. Leave frozen parameters out of `grads`.
+/// `clip_grad_norm_` computes it: `max_norm / (norm + 1e-6)`, at most 1.
+///
+/// Leave frozen parameters out of `grads`. Where the norm is not finite the step must not be taken.
 pub fn clip_scale(grads: &[&[f32]], max_norm: f64) -> (f64, f64) {
     let norm = grads.iter().map(|g| sum_sq(g)).sum::<f64>().sqrt();
     (norm, (max_norm / (norm + 1e-6)).min(1.0))

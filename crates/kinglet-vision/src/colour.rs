@@ -52,10 +52,11 @@ pub fn hsv_to_rgb([hue, saturation, value]: [u8; 3]) -> [u8; 3] {
     let h = f32::from(hue % 180) * (1.0 / 30.0);
     let sector = h as u8;
     let fraction = h - f32::from(sector);
-    let round = |x: f32| x.round_ties_even() as u8;
-    let low = round(v * (1.0 - s));
-    let falling = round(v * (1.0 - s * fraction));
-    let rising = round(v * (1.0 - s * (1.0 - fraction)));
+    // OpenCV's vector code drops the fraction here.
+    let whole = |x: f32| x as u8;
+    let low = whole(v * (1.0 - s));
+    let falling = whole(v * (1.0 - s * fraction));
+    let rising = whole(v * (1.0 - s * (1.0 - fraction)));
     match sector {
         0 => [value, rising, low],
         1 => [falling, value, low],

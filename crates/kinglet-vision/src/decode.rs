@@ -175,7 +175,9 @@ pub enum DecodeError {
         found: String,
     },
     /// Larger than the limits allow.
-    #[error("the picture is {width}x{height} px, more than the limit of {max_side} px a side and {max_pixels} px in all; resize or tile it first")]
+    #[error(
+        "the picture is {width}x{height} px, more than the limit of {max_side} px a side and {max_pixels} px in all; resize or tile it first"
+    )]
     TooLarge {
         /// Its width.
         width: u32,
@@ -403,7 +405,7 @@ fn open<'a>(bytes: &'a [u8], format: Format) -> Result<Box<dyn ImageDecoder + 'a
     let mut reader = ::image::ImageReader::with_format(Cursor::new(bytes), format.codec());
     // The size is checked by `check_size`, with a message of ours, before pixels are allocated.
     reader.no_limits();
-    let decoder = reader.into_decoder().map_err(|error| explain(&error, format, bytes.len()))?;
+    let decoder = reader.into_decoder().map_err(|error| explain(&error, format, bytes))?;
     Ok(Box::new(decoder))
 }
 
@@ -422,10 +424,11 @@ fn decode_pixels(
         return Err(DecodeError::Truncated { format, bytes: length, detail });
     }
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    if decoder.original_color_type() == ExtendedColorType::Cmyk8 || (format == Format::Jpeg && jpeg_planes(bytes) == 4) {
+    if decoder.original_color_type() == ExtendedColorType::Cmyk8 || (format == Format::Jpeg && jpeg_planes(bytes) == 4)
+    {
         findings.push(DecodeNote::Cmyk);
     }
-    let pixels = DynamicImage::from_decoder(decoder).map_err(|error| explain(&error, format, bytes.len()))?;
+    let pixels = DynamicImage::from_decoder(decoder).map_err(|error| explain(&error, format, bytes))?;
     let mut pixels = DynamicImage::ImageRgb8(to_rgb(pixels, format, findings)?);
     if orientation != Orientation::NoTransforms {
         findings.push(DecodeNote::ExifRotated(orientation.to_exif()));
@@ -472,7 +475,9 @@ fn to_rgb(pixels: DynamicImage, format: Format, notes: &mut Vec<DecodeNote>) -> 
             note(false, true, true);
             convert(&rgba, |p| [high(p[0]), high(p[1]), high(p[2])])
         }
-        other => return Err(DecodeError::Unsupported { format, detail: format!("samples of type {:?}", other.color()) }),
+        other => {
+            return Err(DecodeError::Unsupported { format, detail: format!("samples of type {:?}", other.color()) });
+        }
     })
 }
 
@@ -495,6 +500,8 @@ fn jpeg_has_end(bytes: &[u8]) -> bool {
 /// Decoders fill what is missing without a word. So two different continuations are appended: a complete picture
 /// ignores both, in an incomplete one they show.
 fn decode_endless_jpeg(bytes: &[u8], limits: &Limits, notes: &mut Vec<DecodeNote>) -> Result<Image, DecodeError> {
+    // Half an end marker would turn the continuation into another marker.
+    let bytes = bytes.strip_suffix(&[0xff]).unwrap_or(bytes);
     let with_tail = |filler: u8| {
         let mut extended = bytes.to_vec();
         extended.resize(bytes.len() + 4096, filler);
@@ -537,18 +544,43 @@ fn jpeg_planes(bytes: &[u8]) -> u8 {
     0
 }
 
-fn explain(error: &ImageError, format: Format, bytes: usize) -> DecodeError {
+fn explain(error: &ImageError, format: Format, bytes: &[u8]) -> DecodeError {
     let detail = error.to_string();
     if let ImageError::Unsupported(_) = error {
         return DecodeError::Unsupported { format, detail };
     }
     // Most decoders keep the reason only as text.
     let lower = detail.to_ascii_lowercase();
-    let early = ["unexpected end", "unexpectedeof", "unexpected eof", "premature", "fill whole buffer", "exhausted", "no more bytes"];
+    let early = [
+        "unexpected end",
+        "unexpectedeof",
+        "unexpected eof",
+        "premature",
+        "fill whole buffer",
+        "exhausted",
+        "no more bytes",
+    ];
+    let length = bytes.len() as u64;
+    if let Some(announced) = announced_length(format, bytes)
+        && announced > length
+    {
+        let detail = format!("its header announces {announced} bytes");
+        return DecodeError::Truncated { format, bytes: length, detail };
+    }
     if ends_early(error) || early.iter().any(|words| lower.contains(words)) {
-        return DecodeError::Truncated { format, bytes: bytes as u64, detail };
+        return DecodeError::Truncated { format, bytes: length, detail };
     }
     DecodeError::Damaged { format, detail }
+}
+
+/// The length of the file as its own header tells it, for formats that do.
+fn announced_length(format: Format, bytes: &[u8]) -> Option<u64> {
+    let number = |at: usize| Some(u64::from(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?)));
+    match format {
+        Format::WebP => Some(number(4)? + 8),
+        Format::Bmp => number(2),
+        _ => None,
+    }
 }
 
 fn ends_early(error: &ImageError) -> bool {

@@ -85,8 +85,7 @@ fn sample(image: &Image, x: i64, y: i64, border: [u8; 3], out: &mut [u8]) {
     let (left, top) = (x >> FRACTION_BITS, y >> FRACTION_BITS);
     let (right_part, lower_part) = ((x & (STEPS - 1)) as u32, (y & (STEPS - 1)) as u32);
     let (left_part, upper_part) = (STEPS as u32 - right_part, STEPS as u32 - lower_part);
-    let weights =
-        [left_part * upper_part, right_part * upper_part, left_part * lower_part, right_part * lower_part];
+    let weights = [left_part * upper_part, right_part * upper_part, left_part * lower_part, right_part * lower_part];
     let (width, height) = (image.width as i64, image.height as i64);
     if left >= 0 && top >= 0 && left < width - 1 && top < height - 1 {
         let at = (top as usize * image.width + left as usize) * 3;
@@ -105,7 +104,8 @@ fn sample(image: &Image, x: i64, y: i64, border: [u8; 3], out: &mut [u8]) {
             if inside { image.pixel(x as usize, y as usize) } else { border }
         });
         for channel in 0..3 {
-            let sum: u32 = corners.iter().zip(weights).map(|(corner, weight)| u32::from(corner[channel]) * weight).sum();
+            let sum: u32 =
+                corners.iter().zip(weights).map(|(corner, weight)| u32::from(corner[channel]) * weight).sum();
             out[channel] = ((sum + 512) >> 10) as u8;
         }
     }

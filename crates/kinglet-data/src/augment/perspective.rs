@@ -62,7 +62,10 @@ impl Perspective {
         let image: Image = if self.is_identity() && same_size {
             scene.image
         } else {
-            warp::warp(&scene.image, self.matrix, to.0, to.1, LETTERBOX_GREY)
+            // `warp` counts from the centre of the first pixel, boxes from its corner.
+            let half = |d: f64| [1.0, 0.0, d, 0.0, 1.0, d, 0.0, 0.0, 1.0];
+            let centred = product(half(-0.5), product(self.matrix, half(0.5)));
+            warp::warp(&scene.image, centred, to.0, to.1, LETTERBOX_GREY)
         };
         let objects = scene.objects.into_iter().filter_map(|o| self.apply_object(o, to)).collect();
         Scene { image, objects }

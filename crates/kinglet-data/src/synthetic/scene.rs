@@ -147,16 +147,14 @@ fn place(width: usize, height: usize, light: f32, rng: &mut Rng) -> Vec<Placed> 
         if placed.len() == wanted {
             break;
         }
-        let diameter = MIN_DIAMETER * (largest / MIN_DIAMETER).powf(rng.unit().powf(0.8));
+        let diameter = MIN_DIAMETER * (largest / MIN_DIAMETER).powf(rng.unit().powf(0.6));
         let class = rng.below(NAMES.len());
         // Keys and leaves are slim: below this they would be a pixel thin.
         let least = if class == 2 || class == 3 { 22.0 } else { MIN_DIAMETER };
         let radius = (diameter.max(least) / 2.0) as f32;
         let inset = radius as f64 * rng.uniform(0.2, 1.2);
-        let centre = [
-            rng.uniform(inset, width as f64 - inset) as f32,
-            rng.uniform(inset, height as f64 - inset) as f32,
-        ];
+        let centre =
+            [rng.uniform(inset, width as f64 - inset) as f32, rng.uniform(inset, height as f64 - inset) as f32];
         let turn = rng.uniform(0.0, std::f64::consts::TAU) as f32;
         let (sin, cos) = (light - turn).sin_cos();
         let candidate = Placed { shape: Shape::draw(class, [cos, sin], rng), centre, radius, turn };
@@ -244,12 +242,8 @@ fn visible_labels(placed: &[Placed], owner: &[usize], width: usize, height: usiz
             continue;
         }
         let (w, h) = (width as f32, height as f32);
-        let cxcywh = [
-            (x1 + x2) as f32 / 2.0 / w,
-            (y1 + y2) as f32 / 2.0 / h,
-            (x2 - x1) as f32 / w,
-            (y2 - y1) as f32 / h,
-        ];
+        let cxcywh =
+            [(x1 + x2) as f32 / 2.0 / w, (y1 + y2) as f32 / 2.0 / h, (x2 - x1) as f32 / w, (y2 - y1) as f32 / h];
         labels.push(Label { class: object.shape.class, cxcywh, polygon: None });
     }
     labels

@@ -4,6 +4,9 @@
 //! contiguous segments, so no patch matrix is built. B is packed in panels of one, two or three vectors of columns
 //! (see `pack`); twelve accumulators stay in registers.
 
+// Register tiles are indexed by row and vector alike; iterators would hide which accumulator is which.
+#![allow(clippy::needless_range_loop)]
+
 use std::ops::Range;
 
 use crate::Activation;

@@ -78,7 +78,7 @@ pub(super) struct Plan {
     /// Tiles: the same.
     count: [usize; 3],
     /// Rows read the input itself, with no padded copy.
-    direct: bool,
+    pub direct: bool,
     /// Height and width of the copy.
     strip: [usize; 2],
     pub segments: Vec<Segment>,
@@ -226,7 +226,8 @@ impl Plan {
                 let (an, ay_j, ax_j) = if self.direct { (n, y, x0) } else { (n - n0, y - y0, 0) };
                 let iy = if self.k == 0 { 0 } else { (ay_j * ay.stride) as isize + base_y };
                 let ix = if self.k == 0 { 0 } else { (ax_j * ax.stride) as isize + base_x };
-                let mut a = an * image + iy as usize * row + ix as usize * pixel + if self.direct { p.in_c0 } else { 0 };
+                let mut a =
+                    an * image + iy as usize * row + ix as usize * pixel + if self.direct { p.in_c0 } else { 0 };
                 let oy = ay.start + y * ay.step;
                 let ox = ax.start + x0 * ax.step;
                 let mut o = ((n * ay.out_len + oy) * ax.out_len + ox) * p.out_ld + p.out_c0;
@@ -275,9 +276,11 @@ impl Plan {
         s.strip.as_ptr()
     }
 
-    /// The offset from a row's pointer of every reduction index.
-    pub fn offsets(&self) -> Vec<usize> {
-        self.segments.iter().flat_map(|s| s.offset..s.offset + s.len).collect()
+    /// The distances between neighbouring rows of input and output, where they are the same for all rows of a tile.
+    pub fn uniform(&self) -> Option<[usize; 2]> {
+        let one_line = self.size[0] == 1 && self.size[1] == 1;
+        let pixel = if self.direct { self.p.in_ld } else { self.p.c_in };
+        one_line.then(|| [self.p.axes[1].stride * pixel, self.p.axes[1].step * self.p.out_ld])
     }
 }
 

@@ -36,7 +36,13 @@ pub(super) struct Job<'a> {
 ///
 /// With `stats`, the sums and sums of squares of every column over all outputs of all jobs are written there
 /// (`c_out` each).
-pub(super) fn run(jobs: &[Job<'_>], x: &[f32], y: &mut [f32], e: Epilogue<'_>, stats: Option<(&mut [f64], &mut [f64])>) {
+pub(super) fn run(
+    jobs: &[Job<'_>],
+    x: &[f32],
+    y: &mut [f32],
+    e: Epilogue<'_>,
+    stats: Option<(&mut [f64], &mut [f64])>,
+) {
     let Some(n) = jobs.first().map(|j| j.plan.p.c_out) else { return };
     let lanes = lanes();
     let columns = n.next_multiple_of(lanes);
@@ -82,7 +88,11 @@ pub(super) fn run(jobs: &[Job<'_>], x: &[f32], y: &mut [f32], e: Epilogue<'_>, s
                 row_chunk: if weights <= 4096 { 24 } else { usize::MAX / 2 },
                 bias: bias.as_ref().map_or(std::ptr::null(), |b| b.as_ptr()),
                 // SAFETY: one part for every tile; tasks of a tile write to different columns.
-                stats: if with_stats { unsafe { partial_ptr.get().add(tile * 2 * columns) } } else { std::ptr::null_mut() },
+                stats: if with_stats {
+                    unsafe { partial_ptr.get().add(tile * 2 * columns) }
+                } else {
+                    std::ptr::null_mut()
+                },
                 accumulate: e.accumulate,
                 activation: e.activation,
             };

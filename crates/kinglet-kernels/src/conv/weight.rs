@@ -4,7 +4,12 @@
 //! needs into contiguous panels tile by tile, and adds products of six rows (of `co`) by two vectors (of `k`) to its own
 //! partial sum. Partial sums are added to the gradient in the order of the tiles.
 
-use super::gemm::{lanes, panel_count, panel_width};
+// Register tiles are indexed by row and vector alike; iterators would hide which accumulator is which.
+#![allow(clippy::needless_range_loop)]
+
+use std::ops::Range;
+
+use super::gemm::{Segment, lanes, panel_count, panel_width};
 use super::plan::{Plan, Scratch, grow, with_floats, with_scratch};
 use crate::dispatch;
 use crate::simd::Simd;
@@ -22,21 +27,82 @@ pub(super) fn row_target(c_out: usize) -> usize {
     (32 * 1024 / c_out.max(1)).clamp(64, 240) / 12 * 12
 }
 
+/// Panels that are packed in one sweep over the rows where these are the input's own: memory is read in order. Rows
+/// of a padded copy are in the second-level cache already, and one panel at a time stays in the first.
+const SWEEP: usize = 8;
+/// Rows that are read where they lie before the next group of columns: 64 rows of 64 columns are 16 KiB.
+const DIRECT_ROWS: usize = 64;
+
 /// A task's work on one tile.
 struct Part<'a> {
     a: *const f32,
     a_off: &'a [usize],
     dy: *const f32,
     y_off: &'a [usize],
-    /// Offsets of all reduction indices.
-    offsets: &'a [usize],
+    /// Runs of contiguous reduction indices, panel by panel.
+    runs: &'a [Run],
+    /// Length of the reduction.
+    k: usize,
     c_out: usize,
-    panels: std::ops::Range<usize>,
+    panels: Range<usize>,
     pack_a: *mut f32,
     pack_b: *mut f32,
     /// Partial sum, `[c_out][ld]`.
     c: *mut f32,
     ld: usize,
+    /// Distance between rows of the input and of `dy` where it is the same for all rows.
+    uniform: Option<[usize; 2]>,
+    /// Panels packed together.
+    sweep: usize,
+}
+
+/// Part of a panel that is contiguous in the input.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    panel: usize,
+    /// First column in the panel, and columns.
+    column: usize,
+    len: usize,
+    /// Offset from a row's pointer.
+    offset: usize,
+}
+
+/// The runs of all panels.
+fn runs(plan: &Plan, lanes: usize) -> Vec<Run> {
+    let vectors = plan.k.div_ceil(lanes);
+    let mut runs = Vec::new();
+    let (mut panel, mut column) = (0, 0);
+    for s in &plan.segments {
+        let mut s = *s;
+        while s.len > 0 {
+            let width = panel_width(panel, vectors) * lanes;
+            let len = s.len.min(width - column);
+            match runs.last_mut() {
+                Some(Run { panel: p, column: c, len: l, offset })
+                    if *p == panel && *offset + *l == s.offset && *c + *l == column =>
+                {
+                    *l += len;
+                }
+                _ => runs.push(Run { panel, column, len, offset: s.offset }),
+            }
+            s = Segment { offset: s.offset + len, len: s.len - len };
+            column += len;
+            if column == width {
+                (panel, column) = (panel + 1, 0);
+            }
+        }
+    }
+    runs
+}
+
+/// Whether the micro-kernels for panels of `width` vectors read no column of `dY` past `n`.
+#[inline(always)]
+fn exact(width: usize, n: usize) -> bool {
+    match width {
+        2 => n.is_multiple_of(2),
+        3 => n.is_multiple_of(3),
+        _ => n.is_multiple_of(GROUP),
+    }
 }
 
 dispatch!(
@@ -49,86 +115,149 @@ unsafe fn part_kernel<S: Simd>(p: &Part<'_>) {
     unsafe {
         let rows = p.a_off.len();
         let groups = p.c_out.div_ceil(GROUP);
-        for g in 0..groups {
-            let exist = (p.c_out - g * GROUP).min(GROUP);
-            let mut to = p.pack_b.add(g * rows * GROUP);
-            for &off in p.y_off {
-                let from = p.dy.add(off + g * GROUP);
-                if exist == GROUP {
-                    to.cast::<[f32; GROUP]>().write_unaligned(from.cast::<[f32; GROUP]>().read_unaligned());
-                } else {
-                    for j in 0..GROUP {
-                        *to.add(j) = if j < exist { *from.add(j) } else { 0.0 };
-                    }
+        let vectors = p.k.div_ceil(S::LANES);
+        let only = panel_width(p.panels.start, vectors);
+        // One panel of whole vectors whose rows lie evenly spaced needs no packing.
+        let direct = match p.uniform {
+            Some(step) if vectors == only && p.k == only * S::LANES && exact(only, p.c_out) => Some(step),
+            _ => None,
+        };
+        if let Some([a_step, dy_step]) = direct {
+            let (a, dy) = (p.a.add(*p.a_off.get_unchecked(0)), p.dy.add(*p.y_off.get_unchecked(0)));
+            let mut done = 0;
+            while done < rows {
+                let count = (rows - done).min(DIRECT_ROWS);
+                let (a, dy) = (a.add(done * a_step), dy.add(done * dy_step));
+                for g in 0..groups {
+                    let end = (p.c_out - g * GROUP).min(GROUP);
+                    let c = p.c.add(g * GROUP * p.ld);
+                    group::<S>(only, end, count, [a, dy.add(g * GROUP)], [a_step, dy_step], c, p.ld);
                 }
-                to = to.add(GROUP);
+                done += count;
             }
+            return;
         }
-        let k = p.offsets.len();
-        let vectors = k.div_ceil(S::LANES);
-        for panel in p.panels.start..p.panels.end {
-            let nv = panel_width(panel, vectors);
-            let column = 2 * panel * S::LANES;
-            let width = nv * S::LANES;
-            let exist = width.min(k - column);
-            pack_rows::<S>(p, column, width, exist);
-            for g in 0..groups {
-                let end = (p.c_out - g * GROUP).min(GROUP);
-                let mut r = 0;
-                while r < end {
-                    let b = p.pack_b.add(g * rows * GROUP + r);
-                    let c = p.c.add((g * GROUP + r) * p.ld + column);
-                    let left = end - r;
-                    r += match (nv, left) {
-                        (2, 5..) => micro::<S, 6, 2>(rows, p.pack_a, b, c, p.ld, left),
-                        (2, 3..) => micro::<S, 4, 2>(rows, p.pack_a, b, c, p.ld, left),
-                        (2, _) => micro::<S, 2, 2>(rows, p.pack_a, b, c, p.ld, left),
-                        (3, 3..) => micro::<S, 3, 3>(rows, p.pack_a, b, c, p.ld, left),
-                        (3, _) => micro::<S, 2, 3>(rows, p.pack_a, b, c, p.ld, left),
-                        (_, 7..) => micro::<S, 12, 1>(rows, p.pack_a, b, c, p.ld, left),
-                        (_, 3..) => micro::<S, 6, 1>(rows, p.pack_a, b, c, p.ld, left),
-                        (_, _) => micro::<S, 2, 1>(rows, p.pack_a, b, c, p.ld, left),
-                    };
+        pack_dy(p, rows, groups);
+        let mut first = p.panels.start;
+        while first < p.panels.end {
+            let end = (first + p.sweep).min(p.panels.end);
+            // Panels lie this far apart: three vectors wide, and room for a vector store past the end.
+            let apart = (rows + 1) * 3 * S::LANES;
+            pack_rows::<S>(p, first..end, apart, vectors);
+            for panel in first..end {
+                let width = panel_width(panel, vectors);
+                let a = p.pack_a.add((panel - first) * apart).cast_const();
+                for g in 0..groups {
+                    let end = (p.c_out - g * GROUP).min(GROUP);
+                    let b = p.pack_b.add(g * rows * GROUP).cast_const();
+                    let c = p.c.add(g * GROUP * p.ld + 2 * panel * S::LANES);
+                    group::<S>(width, end, rows, [a, b], [width * S::LANES, GROUP], c, p.ld);
+                }
+            }
+            first = end;
+        }
+    }
+}
+
+/// One panel times the `end` columns of a group.
+#[inline(always)]
+unsafe fn group<S: Simd>(
+    width: usize,
+    end: usize,
+    rows: usize,
+    [a, b]: [*const f32; 2],
+    step: [usize; 2],
+    c: *mut f32,
+    ld: usize,
+) {
+    let mut r = 0;
+    while r < end {
+        let left = end - r;
+        // SAFETY: as for `part_kernel`.
+        unsafe {
+            let from = [a, b.add(r)];
+            let to = c.add(r * ld);
+            r += match (width, left) {
+                (2, 5..) => micro::<S, 6, 2>(rows, from, step, to, ld, left),
+                (2, 3..) => micro::<S, 4, 2>(rows, from, step, to, ld, left),
+                (2, _) => micro::<S, 2, 2>(rows, from, step, to, ld, left),
+                (3, _) => micro::<S, 3, 3>(rows, from, step, to, ld, left),
+                (_, 7..) => micro::<S, 12, 1>(rows, from, step, to, ld, left),
+                (_, 3..) => micro::<S, 6, 1>(rows, from, step, to, ld, left),
+                (_, _) => micro::<S, 2, 1>(rows, from, step, to, ld, left),
+            };
+        }
+    }
+}
+
+/// Copies `dY` into groups of columns, zero past the last column.
+#[inline(always)]
+unsafe fn pack_dy(p: &Part<'_>, rows: usize, groups: usize) {
+    let full = p.c_out / GROUP;
+    let exist = p.c_out % GROUP;
+    for (m, &off) in p.y_off.iter().enumerate() {
+        // SAFETY: as for `part_kernel`.
+        unsafe {
+            let mut from = p.dy.add(off);
+            let mut to = p.pack_b.add(m * GROUP);
+            for _ in 0..full {
+                to.cast::<[f32; GROUP]>().write_unaligned(from.cast::<[f32; GROUP]>().read_unaligned());
+                from = from.add(GROUP);
+                to = to.add(rows * GROUP);
+            }
+            if full < groups {
+                for j in 0..GROUP {
+                    *to.add(j) = if j < exist { *from.add(j) } else { 0.0 };
                 }
             }
         }
     }
 }
 
-/// Copies reduction indices `column..column + exist` of every row into `pack_a`, `width` floats a row.
+/// Copies the panels' reduction indices of every row. Columns past the last hold anything: so do those of the sum.
 #[inline(always)]
-unsafe fn pack_rows<S: Simd>(p: &Part<'_>, column: usize, width: usize, exist: usize) {
-    // SAFETY: as for `part_kernel`.
-    unsafe {
-        let offsets = p.offsets.get_unchecked(column..column + exist);
-        let contiguous = offsets[exist - 1] - offsets[0] == exist - 1;
-        let mut to = p.pack_a;
-        if contiguous {
-            let full = exist / S::LANES * S::LANES;
-            let first = p.a.add(offsets[0]);
-            for &off in p.a_off {
-                let from = first.add(off);
+unsafe fn pack_rows<S: Simd>(p: &Part<'_>, panels: Range<usize>, apart: usize, vectors: usize) {
+    let from = p.runs.partition_point(|r| r.panel < panels.start);
+    let to = p.runs.partition_point(|r| r.panel < panels.end);
+    if to - from == 1 {
+        // The usual case, without the loop over runs.
+        let run = p.runs[from];
+        let width = panel_width(run.panel, vectors) * S::LANES;
+        let full = run.len / S::LANES * S::LANES;
+        let mut dst = p.pack_a;
+        for &off in p.a_off {
+            // SAFETY: as for `part_kernel`.
+            unsafe {
+                let src = p.a.add(off + run.offset);
                 let mut j = 0;
                 while j < full {
-                    S::store(to.add(j), S::load(from.add(j)));
+                    S::store(dst.add(j), S::load(src.add(j)));
                     j += S::LANES;
                 }
-                while j < width {
-                    S::store(to.add(j), S::load_partial(from.add(j), exist - j));
-                    j += S::LANES;
+                if j < run.len {
+                    S::store(dst.add(j), S::load_partial(src.add(j), run.len - j));
                 }
-                to = to.add(width);
+                dst = dst.add(width);
             }
-        } else {
-            for &off in p.a_off {
-                let from = p.a.add(off);
-                for (j, &o) in offsets.iter().enumerate() {
-                    *to.add(j) = *from.add(o);
+        }
+        return;
+    }
+    for (m, &off) in p.a_off.iter().enumerate() {
+        // SAFETY: as for `part_kernel`. A store past a run's end is overwritten by the next run or row of the panel, or
+        // lands in the room after the panel.
+        unsafe {
+            for run in p.runs.get_unchecked(from..to) {
+                let width = panel_width(run.panel, vectors) * S::LANES;
+                let src = p.a.add(off + run.offset);
+                let dst = p.pack_a.add((run.panel - panels.start) * apart + m * width + run.column);
+                let mut j = 0;
+                while j + S::LANES <= run.len {
+                    S::store(dst.add(j), S::load(src.add(j)));
+                    j += S::LANES;
                 }
-                for j in exist..width {
-                    *to.add(j) = 0.0;
+                if j < run.len {
+                    S::store(dst.add(j), S::load_partial(src.add(j), run.len - j));
                 }
-                to = to.add(width);
             }
         }
     }
@@ -138,13 +267,14 @@ unsafe fn pack_rows<S: Simd>(p: &Part<'_>, column: usize, width: usize, exist: u
 #[inline(always)]
 unsafe fn micro<S: Simd, const MR: usize, const NV: usize>(
     rows: usize,
-    mut a: *const f32,
-    mut b: *const f32,
+    [mut a, mut b]: [*const f32; 2],
+    [a_step, b_step]: [usize; 2],
     c: *mut f32,
     ld: usize,
     left: usize,
 ) -> usize {
-    // SAFETY: as for `part_kernel`; packed groups hold GROUP columns, so `b + MR` stays inside one.
+    // SAFETY: as for `part_kernel`; packed groups hold GROUP columns, and `exact` keeps unpacked
+    // reads inside a row.
     unsafe {
         let mut acc = [[S::splat(0.0); NV]; MR];
         for _ in 0..rows {
@@ -158,8 +288,8 @@ unsafe fn micro<S: Simd, const MR: usize, const NV: usize>(
                     acc[r][v] = S::fma(x, w[v], acc[r][v]);
                 }
             }
-            a = a.add(NV * S::LANES);
-            b = b.add(GROUP);
+            a = a.wrapping_add(a_step);
+            b = b.wrapping_add(b_step);
         }
         let done = left.min(MR);
         for r in 0..MR {
@@ -176,7 +306,7 @@ unsafe fn micro<S: Simd, const MR: usize, const NV: usize>(
 
 /// Adds the gradient of one group's weights to `dweight` (the group's part, `[c_out][c_in][kernel]`).
 ///
-/// `kernel` is its height and width. `dy_base` offsets of the plan's outputs index `dy`.
+/// `kernel` is its height and width.
 pub(super) fn weight_gradient(plan: &Plan, x: &[f32], dy: &[f32], dweight: &mut [f32], kernel: [usize; 2]) {
     let p = &plan.p;
     let (n, k, tiles) = (p.c_out, plan.k, plan.tiles());
@@ -193,7 +323,7 @@ pub(super) fn weight_gradient(plan: &Plan, x: &[f32], dy: &[f32], dweight: &mut 
     if rows * ranges < 8 {
         ranges = 8usize.div_ceil(rows).min(panels).min((work / rows / SMALL).max(1));
     }
-    let offsets = plan.offsets();
+    let runs = runs(plan, lanes);
     with_floats(rows * n * ld, |partial| {
         let out = SendPtr(partial.as_mut_ptr());
         let task = |i: usize| {
@@ -211,20 +341,23 @@ pub(super) fn weight_gradient(plan: &Plan, x: &[f32], dy: &[f32], dweight: &mut 
                 for tile in tiles * row / rows..tiles * (row + 1) / rows {
                     let a = plan.load(tile, x, s);
                     let Scratch { a_off, y_off, pack_a, pack_b, .. } = s;
-                    grow(pack_a, a_off.len() * 3 * lanes);
+                    grow(pack_a, (a_off.len() + 1) * 3 * lanes * SWEEP);
                     grow(pack_b, a_off.len() * n.next_multiple_of(GROUP));
                     let work = Part {
                         a,
                         a_off,
                         dy: dy.as_ptr(),
                         y_off,
-                        offsets: &offsets,
+                        runs: &runs,
+                        k,
                         c_out: n,
                         panels: panels.clone(),
                         pack_a: pack_a.as_mut_ptr(),
                         pack_b: pack_b.as_mut_ptr(),
                         c,
                         ld,
+                        uniform: plan.uniform(),
+                        sweep: if plan.direct { SWEEP } else { 1 },
                     };
                     // SAFETY: `load` gives rows inside the input or its copy; the buffers were grown above.
                     unsafe { part(&work) };

@@ -45,9 +45,8 @@ pub fn backward_training<T: Float>(
     let inv_std: Vec<T> = variance.iter().map(|&v| T::ONE / (v + eps).sqrt()).collect();
     let normal = |i: usize| (z[i] - mean[i % c]) * inv_std[i % c];
     let (mut dgamma, mut dbeta) = (vec![T::ZERO; c], vec![T::ZERO; c]);
-    let g: Vec<T> = (0..z.len())
-        .map(|i| dy[i] * derivative(activation, gamma[i % c] * normal(i) + beta[i % c]))
-        .collect();
+    let g: Vec<T> =
+        (0..z.len()).map(|i| dy[i] * derivative(activation, gamma[i % c] * normal(i) + beta[i % c])).collect();
     for i in 0..z.len() {
         dgamma[i % c] += g[i] * normal(i);
         dbeta[i % c] += g[i];

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::golden;
 
 /// Name of the case, layer index of its detection head.
-const CASES: [(&str, usize); 4] =
+pub const CASES: [(&str, usize); 4] =
     [("article_nc2", 30), ("yolov5n_nc4", 24), ("yolov5n_c3_replaced_nc3", 24), ("yolov5n_layer_added_nc3", 25)];
 
 const STRIDES: [usize; 3] = [8, 16, 32];
@@ -20,16 +20,18 @@ const ANCHORS: [[[f32; 2]; 3]; 3] = [
     [[116.0, 90.0], [156.0, 198.0], [373.0, 326.0]],
 ];
 
-struct Case {
-    json: Value,
+/// A reference batch.
+pub struct Case {
+    pub json: Value,
     levels: Vec<Level>,
     raw: Vec<Vec<f32>>,
-    targets: Vec<Target>,
-    classes: usize,
+    pub targets: Vec<Target>,
+    pub classes: usize,
     bias_grads: Vec<Vec<f32>>,
 }
 
-fn load(name: &str, head: usize) -> Option<Case> {
+/// Reads a case, or `None` where the golden data is absent.
+pub fn load(name: &str, head: usize) -> Option<Case> {
     let json = golden::json(&format!("{name}/case.json"))?;
     let tensors = golden::tensors(&format!("{name}/case.safetensors"))?;
     let (mut levels, mut raw, mut bias_grads, mut classes) = (Vec::new(), Vec::new(), Vec::new(), 0);
@@ -57,7 +59,7 @@ fn load(name: &str, head: usize) -> Option<Case> {
 }
 
 /// Options of a case: its gains are scaled already.
-fn options(case: &Case) -> LossOptions {
+pub fn options(case: &Case) -> LossOptions {
     let hyp: String = case.json["hyp"].as_object().unwrap().iter().map(|(k, v)| format!("{k}: {v}\n")).collect();
     LossOptions::unscaled(&Hyp::parse(&hyp, "case.json").unwrap())
 }

@@ -5,3 +5,4 @@ mod loss_golden;
 mod loss_gradient;
 mod numbers;
 mod optimisers;
+mod steps;

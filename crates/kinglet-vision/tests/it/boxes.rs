@@ -25,9 +25,8 @@ fn iou_and_ciou_are_those_of_the_golden_table() {
         let row = |v: &serde_json::Value| std::array::from_fn(|i| v[i].as_f64().unwrap() as f32);
         table[key].as_array().unwrap().iter().map(row).collect()
     };
-    let values = |key: &str| -> Vec<f32> {
-        table[key].as_array().unwrap().iter().map(|v| v.as_f64().unwrap() as f32).collect()
-    };
+    let values =
+        |key: &str| -> Vec<f32> { table[key].as_array().unwrap().iter().map(|v| v.as_f64().unwrap() as f32).collect() };
     let (predictions, targets) = (rows("pred_cxcywh"), rows("target_cxcywh"));
     let (ious, cious) = (values("iou"), values("ciou"));
     assert!(!ious.is_empty());

@@ -4,10 +4,12 @@ use std::io::Cursor;
 
 use ::image::codecs::jpeg::JpegEncoder;
 use ::image::{DynamicImage, ExtendedColorType, ImageFormat};
-use kinglet_vision::decode::{DecodeError, DecodeNote, Format, Limits, decode, dimensions, read, read_dimensions, sniff_format};
-use kinglet_vision::encode::{jpeg_bytes, png_bytes, write_jpeg, write_png};
 use kinglet_vision::Image;
 use kinglet_vision::decode as decoding;
+use kinglet_vision::decode::{
+    DecodeError, DecodeNote, Format, Limits, decode, dimensions, read, read_dimensions, sniff_format,
+};
+use kinglet_vision::encode::{jpeg_bytes, png_bytes, write_jpeg, write_png};
 
 use crate::opencv::pattern;
 
@@ -178,7 +180,8 @@ fn a_jpeg_without_its_end_marker_is_read_with_a_note() {
 #[test]
 fn sizes_from_one_pixel_to_very_long_are_read_and_too_large_is_refused() {
     for (w, h) in [(1, 1), (20_000, 2), (2, 20_000), (3, 1)] {
-        for bytes in [png_bytes(&Image::new(w, h, [9; 3])).unwrap(), jpeg_bytes(&Image::new(w, h, [9; 3]), 90).unwrap()] {
+        for bytes in [png_bytes(&Image::new(w, h, [9; 3])).unwrap(), jpeg_bytes(&Image::new(w, h, [9; 3]), 90).unwrap()]
+        {
             let decoded = decode(&bytes, &Limits::default()).unwrap();
             assert_eq!((decoded.image.width, decoded.image.height), (w, h));
         }
@@ -268,7 +271,13 @@ fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
         .flatten()
         .flat_map(|entry| {
             let path = entry.path();
-            if path.is_dir() { walk(&path) } else if decoding::has_image_extension(&path) { vec![path] } else { Vec::new() }
+            if path.is_dir() {
+                walk(&path)
+            } else if decoding::has_image_extension(&path) {
+                vec![path]
+            } else {
+                Vec::new()
+            }
         })
         .collect()
 }

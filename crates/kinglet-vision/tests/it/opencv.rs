@@ -35,7 +35,8 @@ fn difference(a: &[u8], b: &[u8]) -> (u8, f64) {
 #[test]
 fn bilinear_resize_is_that_of_opencv() {
     for (w, h) in [(50, 31), (20, 11), (37, 40), (1, 1)] {
-        let (worst, share) = difference(&resize_bilinear(&pattern(), w, h).data, &golden(&format!("linear_{w}x{h}.rgb")));
+        let (worst, share) =
+            difference(&resize_bilinear(&pattern(), w, h).data, &golden(&format!("linear_{w}x{h}.rgb")));
         eprintln!("linear {w}x{h}: {worst} {share}");
         assert!(worst <= ROUNDING && share < 0.1, "{w}x{h}: differs by {worst} in {share} of the bytes");
     }
@@ -58,7 +59,8 @@ fn warps_are_those_of_opencv() {
         let out = warp(&pattern(), matrix, 40, 30, [114; 3]);
         let expected = golden(&format!("{name}_40x30.rgb"));
         let (worst, share) = difference(&out.data, &expected);
-        let mean = out.data.iter().zip(&expected).map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>() / expected.len() as f64;
+        let mean =
+            out.data.iter().zip(&expected).map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>() / expected.len() as f64;
         eprintln!("{name}: {worst} {share} {mean}");
         assert!(worst <= WARP_FRACTION && mean < 1.0, "{name}: differs by up to {worst}, {mean} on average");
     }

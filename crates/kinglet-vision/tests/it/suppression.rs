@@ -68,7 +68,8 @@ fn equal_scores_keep_the_order_of_cells_and_the_limits_hold() {
 
 /// The rule spelled out with the class offset of the common code, in f64.
 fn reference(detections: &[Detection], options: &NmsOptions) -> Vec<Detection> {
-    let shifted = |d: &Detection| d.xyxy.map(|v| f64::from(v) + if options.agnostic { 0.0 } else { 7680.0 * d.class as f64 });
+    let shifted =
+        |d: &Detection| d.xyxy.map(|v| f64::from(v) + if options.agnostic { 0.0 } else { 7680.0 * d.class as f64 });
     let mut order: Vec<usize> = (0..detections.len()).collect();
     order.sort_by(|&a, &b| detections[b].score.total_cmp(&detections[a].score).then(a.cmp(&b)));
     let mut kept: Vec<usize> = Vec::new();

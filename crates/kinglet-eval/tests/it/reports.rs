@@ -1,0 +1,84 @@
+//! From images to a report.
+
+use kinglet_eval::{Evaluator, LabelBox, Report, report_table};
+use kinglet_vision::Detection;
+use proptest::prelude::*;
+
+type Picture = (Vec<Detection>, Vec<LabelBox>);
+
+fn names() -> Vec<String> {
+    ["cat", "dog"].map(String::from).to_vec()
+}
+
+fn report(order: &[usize], pictures: &[Picture]) -> Report {
+    let mut evaluator = Evaluator::new(2);
+    for &index in order {
+        evaluator.add_image(index, &pictures[index].0, &pictures[index].1);
+    }
+    evaluator.finish(&names())
+}
+
+fn square(x: f32) -> [f32; 4] {
+    [x, 0.0, x + 20.0, 20.0]
+}
+
+#[test]
+fn a_small_dataset_has_the_values_worked_by_hand() {
+    let detection = |x, score, class| Detection { xyxy: square(x), score, class };
+    let label = |x, class| LabelBox { class, xyxy: square(x) };
+    let pictures = vec![
+        (vec![detection(0.0, 0.9, 0), detection(50.0, 0.8, 1)], vec![label(0.0, 0), label(50.0, 1)]),
+        (vec![detection(0.0, 0.7, 0)], vec![label(0.0, 0)]),
+        (vec![], vec![]),
+    ];
+    let all = report(&[0, 1, 2], &pictures);
+    assert_eq!((all.images, all.instances), (3, 3));
+    assert!((all.map50 - 0.995).abs() < 1e-9 && (all.map50_95 - 0.995).abs() < 1e-9);
+    assert!((all.precision - 1.0).abs() < 1e-9 && (all.recall - 1.0).abs() < 1e-9);
+    assert!((all.fitness() - 0.995).abs() < 1e-9);
+    assert_eq!((all.per_class[0].images, all.per_class[0].instances), (2, 2));
+    let expected = "
+                 Class     Images  Instances          P          R      mAP50   mAP50-95
+                   all          3          3          1          1      0.995      0.995
+                   cat          2          2          1          1      0.995      0.995
+                   dog          1          1          1          1      0.995      0.995";
+    assert_eq!(report_table(&all, true), expected.trim_start_matches('\n'));
+    assert_eq!(report_table(&all, false).lines().count(), 2);
+}
+
+#[test]
+fn nothing_seen_and_nothing_found_are_reports_of_zeros() {
+    let none = Evaluator::new(2).finish(&names());
+    assert_eq!((none.images, none.map50, none.precision), (0, 0.0, 0.0));
+    let missed = report(&[0], &[(vec![], vec![LabelBox { class: 1, xyxy: square(0.0) }])]);
+    assert_eq!((missed.map50, missed.recall, missed.instances), (0.0, 0.0, 1));
+    assert_eq!(missed.confusion.count(2, 1), 1);
+}
+
+fn picture() -> impl Strategy<Value = Picture> {
+    let found = (0u8..10, 1u8..6, 0usize..2).prop_map(|(x, score, class)| Detection {
+        xyxy: square(f32::from(x) * 7.0),
+        score: f32::from(score) / 6.0,
+        class,
+    });
+    let label = (0u8..5, 0usize..2).prop_map(|(x, class)| LabelBox { class, xyxy: square(f32::from(x) * 15.0) });
+    (prop::collection::vec(found, 0..6), prop::collection::vec(label, 0..4))
+}
+
+proptest! {
+    #[test]
+    fn the_order_and_the_number_of_threads_do_not_matter(pictures in prop::collection::vec(picture(), 1..6)) {
+        let forward: Vec<usize> = (0..pictures.len()).collect();
+        let backward: Vec<usize> = forward.iter().rev().copied().collect();
+        let one = report(&forward, &pictures);
+        prop_assert_eq!(&one, &report(&backward, &pictures));
+        let mut parts = [Evaluator::new(2), Evaluator::new(2)];
+        for (index, (found, labels)) in pictures.iter().enumerate() {
+            parts[index % 2].add_image(index, found, labels);
+        }
+        let [mut first, second] = parts;
+        first.merge(second);
+        prop_assert_eq!(&one, &first.finish(&names()));
+        prop_assert!((0.0..=1.0).contains(&one.map50) && one.map50_95 <= one.map50 + 1e-12);
+    }
+}

@@ -1,0 +1,131 @@
+//! Tests of `depthwise.rs` against `reference/conv.rs`.
+
+use super::*;
+use crate::elementwise::tests::{close, each_isa, random, same_bits};
+use crate::reference::conv as reference;
+
+fn shape(
+    c: usize,
+    input: [usize; 2],
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+    dilation: usize,
+) -> Option<ConvShape> {
+    let side = |size: usize| Some((size + 2 * padding).checked_sub(dilation * (kernel - 1) + 1)? / stride + 1);
+    Some(ConvShape {
+        batch: 2,
+        input,
+        c_in: c,
+        output: [side(input[0])?, side(input[1])?],
+        c_out: c,
+        kernel: [kernel; 2],
+        stride: [stride; 2],
+        padding: [padding; 2],
+        dilation: [dilation; 2],
+        groups: c,
+    })
+}
+
+/// Awkward channels, sides, kernels, strides, paddings and dilations.
+fn shapes() -> Vec<ConvShape> {
+    let mut list = Vec::new();
+    let channels = [1, 3, 5, 7, 8, 13, 16, 72, 127];
+    let mut turn = 0;
+    for kernel in [1, 2, 3, 4, 5, 7] {
+        for stride in [1, 2, 3] {
+            for dilation in [1, 2] {
+                for input in [[1, 1], [2, 9], [5, 4], [7, 19], [19, 13]] {
+                    let padding = [kernel / 2 * dilation, 0, kernel][turn % 3];
+                    list.extend(shape(channels[turn % channels.len()], input, kernel, stride, padding, dilation));
+                    turn += 1;
+                }
+            }
+        }
+    }
+    list.extend([3, 5].into_iter().flat_map(|k| [1, 2].map(|s| shape(16, [19, 40], k, s, k / 2, 1))).flatten());
+    // A rectangular kernel with different steps along the axes.
+    list.push(ConvShape {
+        batch: 1,
+        input: [9, 12],
+        c_in: 24,
+        output: [4, 12],
+        c_out: 24,
+        kernel: [3, 5],
+        stride: [2, 1],
+        padding: [0, 2],
+        dilation: [1, 1],
+        groups: 24,
+    });
+    list
+}
+
+#[test]
+fn every_kernel_agrees_with_the_reference_on_every_instruction_set() {
+    let shapes = shapes();
+    assert!(shapes.len() > 150);
+    let cases: Vec<_> = shapes
+        .iter()
+        .enumerate()
+        .map(|(i, s)| {
+            let (seed, c, taps) = (i as u64 * 10, s.c_in, s.kernel[0] * s.kernel[1]);
+            let x = random(seed, s.batch * s.input[0] * s.input[1] * c);
+            let dy = random(seed + 1, s.batch * s.output[0] * s.output[1] * c);
+            let (weight, bias) = (random(seed + 2, c * taps), random(seed + 3, c));
+            let mut y = dy.clone();
+            reference::forward(s, &x, &weight, Some(&bias), &mut y);
+            let (mut dx, mut dw) = (vec![0.0; x.len()], vec![0.5; weight.len()]);
+            reference::backward_input(s, &weight, &dy, &mut dx, false);
+            // In f64, since plain f32 sums over the image are themselves off by more than the tolerance.
+            let wide = |v: &[f32]| v.iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
+            reference::backward_weight(s, &wide(&x), &wide(&dy), &mut dw);
+            let dw: Vec<f32> = dw.into_iter().map(|v| v as f32).collect();
+            (s, x, dy, weight, bias, y, dx, dw)
+        })
+        .collect();
+    each_isa(|| {
+        for (s, x, dy, weight, bias, y, dx, dw) in &cases {
+            let name = format!("{s:?}");
+            let mut out = vec![f32::NAN; y.len()];
+            let mut stats = ChannelStats::default();
+            forward(s, x, weight, Some(bias), &mut out, Some(&mut stats));
+            close(&out, y, 1e-5, &name);
+            for ch in 0..s.c_in {
+                let values = || y.iter().skip(ch).step_by(s.c_in).map(|&v| f64::from(v));
+                let (sum, sum_sq): (f64, f64) = (values().sum(), values().map(|v| v * v).sum());
+                let scale = 1.0 + sum_sq;
+                assert!((stats.sum[ch] - sum).abs() < 1e-5 * scale, "{name}: {} {sum}", stats.sum[ch]);
+                assert!((stats.sum_sq[ch] - sum_sq).abs() < 1e-5 * scale, "{name}: {} {sum_sq}", stats.sum_sq[ch]);
+            }
+            forward_act(s, x, weight, Some(bias), Activation::HardSwish, &mut out);
+            let want: Vec<f32> =
+                y.iter().map(|&y| crate::reference::activation::apply(Activation::HardSwish, y)).collect();
+            close(&out, &want, 1e-5, &name);
+            let mut out = vec![f32::NAN; dx.len()];
+            backward_input(s, weight, dy, &mut out, false);
+            close(&out, dx, 1e-5, &name);
+            backward_input(s, weight, dy, &mut out, true);
+            close(&out, &dx.iter().map(|v| v * 2.0).collect::<Vec<_>>(), 1e-5, &name);
+            let mut out = vec![0.5; dw.len()];
+            backward_weight(s, x, dy, &mut out);
+            close(&out, dw, 1e-4, &name);
+        }
+    });
+}
+
+#[test]
+fn results_do_not_depend_on_the_number_of_threads() {
+    let s = shape(24, [57, 61], 3, 2, 1, 1).expect("the kernel fits");
+    let x = random(1, 2 * 57 * 61 * 24);
+    let dy = random(2, s.batch * s.output[0] * s.output[1] * 24);
+    let weight = random(3, 24 * 9);
+    same_bits(|| {
+        let (mut y, mut dx, mut dw) = (dy.clone(), x.clone(), vec![0.0; weight.len()]);
+        let mut stats = ChannelStats::default();
+        forward(&s, &x, &weight, None, &mut y, Some(&mut stats));
+        backward_input(&s, &weight, &dy, &mut dx, false);
+        backward_weight(&s, &x, &dy, &mut dw);
+        let sums = stats.sum.iter().chain(&stats.sum_sq).map(|&v| v as f32);
+        y.into_iter().chain(dx).chain(dw).chain(sums).collect()
+    });
+}
