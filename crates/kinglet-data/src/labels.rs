@@ -298,7 +298,9 @@ pub fn parse_labels(bytes: &[u8], file: &Path, nc: Option<usize>, single_cls: bo
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> (Vec<Label>, Vec<(Option<usize>, FindingKind, Severity)>) {
+    type Found = (Option<usize>, FindingKind, Severity);
+
+    fn parse(text: &str) -> (Vec<Label>, Vec<Found>) {
         let (labels, findings) = parse_labels(text.as_bytes(), Path::new("a.txt"), Some(3), false);
         (labels, findings.into_iter().map(|f| (f.line, f.kind, f.severity)).collect())
     }

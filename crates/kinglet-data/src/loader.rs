@@ -156,11 +156,16 @@ struct Inner {
     notes: Vec<String>,
 }
 
-/// Free memory in bytes where the system tells.
+/// Free memory in bytes where the system tells: the machine's, or what is left of the container's share.
 fn available_memory() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find(|l| l.starts_with("MemAvailable:"))?;
-    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib * 1024)
+    let machine = line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024;
+    let number = |name: &str| -> Option<u64> {
+        std::fs::read_to_string(format!("/sys/fs/cgroup/memory.{name}")).ok()?.trim().parse().ok()
+    };
+    let container = number("max").zip(number("current")).map(|(max, current)| max.saturating_sub(current));
+    Some(container.map_or(machine, |left| left.min(machine)))
 }
 
 /// Width and height of a picture resized so that its long side is `img`.

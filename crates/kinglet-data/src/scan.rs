@@ -186,9 +186,6 @@ fn read_header(path: &Path, (len, modified): (u64, u64)) -> Header {
         Err(decode::DecodeError::InFile { source, .. }) => return unusable(source.to_string()),
         Err(error) => return unusable(error.to_string()),
     };
-    if width < MIN_SIDE || height < MIN_SIDE {
-        return unusable(format!("{width}x{height} px, expected at least {MIN_SIDE}x{MIN_SIDE}"));
-    }
     let mut trouble = None;
     if format == decode::Format::Jpeg && !ends_as_jpeg(path) {
         // Only now is a full decode worth its time: some cut files still hold every pixel.
@@ -235,16 +232,18 @@ fn look(image: &Path, known: Option<&Header>, nc: usize, single_cls: bool) -> Lo
             None => read_header(image, stamp),
         },
     };
-    if header.width == 0 {
-        let reason = header.trouble.clone().unwrap_or_default();
-        let kind = if reason.contains("px, expected") { FindingKind::TinyImage } else { FindingKind::UnreadableImage };
+    let (width, height) = (header.width as usize, header.height as usize);
+    if width == 0 || width < MIN_SIDE || height < MIN_SIDE {
+        let (kind, reason) = match &header.trouble {
+            Some(trouble) if width == 0 => (FindingKind::UnreadableImage, trouble.clone()),
+            _ => (FindingKind::TinyImage, format!("{width}x{height} px, expected at least {MIN_SIDE}x{MIN_SIDE}")),
+        };
         findings.push(image_finding(kind, Severity::Dropped, reason));
         return Looked { sample: None, findings, header: Some(header) };
     }
     if let Some(trouble) = &header.trouble {
         findings.push(image_finding(FindingKind::DamagedImage, Severity::Note, trouble.clone()));
     }
-    let (width, height) = (header.width as usize, header.height as usize);
     let label_file = label_candidates(image).into_iter().find(|p| p.is_file());
     let mut labels = Vec::new();
     if let Some(file) = &label_file {
@@ -452,4 +451,41 @@ pub(crate) fn run_parallel<T: Sync, R: Send>(
     });
     all.sort_by_key(|(index, _)| *index);
     all.into_iter().map(|(_, result)| result).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn last_images_folder_becomes_labels_and_the_text_beside_is_second() {
+        let of = |p: &str| label_candidates(Path::new(p)).iter().map(|p| p.display().to_string()).collect::<Vec<_>>();
+        assert_eq!(
+            of("/images/s/images/val/a.b.jpg"),
+            ["/images/s/labels/val/a.b.txt", "/images/s/images/val/a.b.txt"]
+        );
+        assert_eq!(of("images/a.png"), ["labels/a.txt", "images/a.txt"]);
+        assert_eq!(of("obj_train_data/images.png"), ["obj_train_data/images.txt"]);
+    }
+
+    #[test]
+    fn box_sizes_are_at_the_training_size() {
+        let label = Label { class: 0, cxcywh: [0.5, 0.5, 0.5, 0.25], polygon: None };
+        let sample =
+            Sample { path: "a".into(), width: 640, height: 480, labels: vec![label], label_file: Some("b".into()) };
+        let yaml = DataYaml::parse("names: [a]", Path::new("d.yaml")).unwrap();
+        let summary = summarise(1, std::slice::from_ref(&sample), &[], 1);
+        let set = Dataset {
+            yaml,
+            split: Split::Train,
+            names: vec!["a".into()],
+            samples: vec![sample],
+            findings: Vec::new(),
+            summary,
+            notes: Vec::new(),
+        };
+        assert_eq!(set.box_sizes(320, None), [[160.0, 60.0]]);
+        let [w, h] = set.box_sizes(320, Some(&mut Rng::new(1)))[0];
+        assert!((144.0..=176.0).contains(&w) && (w / h - 160.0 / 60.0).abs() < 1e-4);
+    }
 }

@@ -415,7 +415,9 @@ pub fn conv_forward_packed(
         }
         return;
     }
-    for (g, packed) in w.data.chunks(w.data.len().div_ceil(s.groups).max(1)).enumerate() {
+    let len = w.data.len() / s.groups;
+    for g in 0..s.groups {
+        let packed = &w.data[g * len..(g + 1) * len];
         forward_group(forward_problem(s, g), packed, x, bias, activation, y, None);
     }
 }

@@ -11,9 +11,34 @@ pub const EMA_DECAY: f64 = 0.9999;
 /// Updates after which the ramp has reached `1 - 1/e` of [`EMA_DECAY`].
 pub const EMA_TAU: f64 = 2000.0;
 
-/// Decay used by update number `update` (the first is 1).
+/// How the average forgets.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct EmaRule {
+    /// Decay that the ramp tends to.
+    pub decay: f64,
+    /// Updates after which the ramp has reached 1 - 1/e of it.
+    pub tau: f64,
+}
+
+impl EmaRule {
+    /// YOLOv5's, made for runs of a hundred thousand steps.
+    pub const YOLOV5: EmaRule = EmaRule { decay: EMA_DECAY, tau: EMA_TAU };
+
+    /// Remembers about the last tenth of a run of `steps` steps, and never more than YOLOv5's rule.
+    pub fn for_steps(steps: usize) -> EmaRule {
+        let horizon = (steps as f64 / 10.0).clamp(1.0, 1.0 / (1.0 - EMA_DECAY));
+        EmaRule { decay: 1.0 - 1.0 / horizon, tau: (horizon / 2.0).min(EMA_TAU) }
+    }
+
+    /// Decay used by update number `update` (the first is 1).
+    pub fn at(&self, update: u64) -> f64 {
+        self.decay * (1.0 - (-(update as f64) / self.tau).exp())
+    }
+}
+
+/// Decay of YOLOv5's rule at update number `update` (the first is 1).
 pub fn decay(update: u64) -> f64 {
-    EMA_DECAY * (1.0 - (-(update as f64) / EMA_TAU).exp())
+    EmaRule::YOLOV5.at(update)
 }
 
 /// The averaged values, one vector per parameter or buffer in the caller's order.
@@ -21,17 +46,29 @@ pub fn decay(update: u64) -> f64 {
 pub struct Ema {
     values: Vec<Vec<f32>>,
     updates: u64,
+    rule: EmaRule,
 }
 
 impl Ema {
     /// Starts the average at the given values.
     pub fn new(values: Vec<Vec<f32>>) -> Self {
-        Ema { values, updates: 0 }
+        Ema { values, updates: 0, rule: EmaRule::YOLOV5 }
     }
 
     /// Continues an average read from a checkpoint.
     pub fn restore(values: Vec<Vec<f32>>, updates: u64) -> Self {
-        Ema { values, updates }
+        Ema { values, updates, rule: EmaRule::YOLOV5 }
+    }
+
+    /// The same average with another rule.
+    #[must_use]
+    pub fn with_rule(self, rule: EmaRule) -> Self {
+        Ema { rule, ..self }
+    }
+
+    /// The averaged values, to change: BatchNorm statistics are measured afresh for them.
+    pub fn values_mut(&mut self) -> &mut [Vec<f32>] {
+        &mut self.values
     }
 
     /// Averaged values in the order given at the start.
@@ -51,7 +88,7 @@ impl Ema {
     pub fn update<S: AsRef<[f32]>>(&mut self, current: &[S]) {
         assert_eq!(current.len(), self.values.len(), "an EMA update has as many tensors as the average");
         self.updates += 1;
-        let decay = decay(self.updates);
+        let decay = self.rule.at(self.updates);
         for (average, now) in self.values.iter_mut().zip(current) {
             assert_eq!(now.as_ref().len(), average.len(), "an EMA update has tensors of the average's lengths");
             ema_step(average, now.as_ref(), decay);

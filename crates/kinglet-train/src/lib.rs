@@ -3,9 +3,18 @@
 #![forbid(unsafe_code)]
 
 pub mod assign;
+pub mod checkpoint;
 pub mod early_stopping;
 pub mod ema;
+mod error;
+pub mod events;
 pub mod hyp;
 pub mod loss;
+pub mod multi_scale;
 pub mod optim;
+pub mod options;
 pub mod schedule;
+pub mod trainer;
+pub mod validate;
+
+pub use error::TrainError;

@@ -156,6 +156,11 @@ impl Loss {
         &self.balance
     }
 
+    /// Continues with the weights of an earlier run.
+    pub fn set_balance(&mut self, balance: &[f64]) {
+        self.balance.copy_from_slice(balance);
+    }
+
     /// Options it was made with.
     pub fn options(&self) -> &LossOptions {
         &self.options

@@ -15,7 +15,7 @@ pub const ADAM_EPS: f64 = 1e-8;
 pub const MAX_GRAD_NORM: f64 = 10.0;
 
 /// Update rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub enum OptimKind {
     /// Stochastic gradient descent with Nesterov momentum.
     #[default]

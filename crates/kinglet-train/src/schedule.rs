@@ -31,13 +31,13 @@ impl Schedule {
 }
 
 /// Batches accumulated before an optimiser step once the warm-up is over.
-pub fn accumulate(batch: usize) -> usize {
-    ((NOMINAL_BATCH as f64 / batch.max(1) as f64).round_ties_even() as usize).max(1)
+pub fn accumulate(batch: usize, nominal: usize) -> usize {
+    ((nominal as f64 / batch.max(1) as f64).round_ties_even() as usize).max(1)
 }
 
 /// Weight decay rescaled to the images an optimiser step really sees.
-pub fn scaled_weight_decay(weight_decay: f64, batch: usize) -> f64 {
-    weight_decay * (batch * accumulate(batch)) as f64 / NOMINAL_BATCH as f64
+pub fn scaled_weight_decay(weight_decay: f64, batch: usize, nominal: usize) -> f64 {
+    weight_decay * (batch * accumulate(batch, nominal)) as f64 / NOMINAL_BATCH as f64
 }
 
 /// What an iteration trains with.
@@ -66,11 +66,13 @@ pub struct Warmup {
     pub momentum: f64,
     /// Images in a batch.
     pub batch: usize,
+    /// Images that an optimiser step should see.
+    pub nominal: usize,
 }
 
 impl Warmup {
     /// Plans the warm-up of a run with `batches` batches per epoch of `batch` images each.
-    pub fn new(hyp: &crate::hyp::Hyp, batches: usize, batch: usize) -> Self {
+    pub fn new(hyp: &crate::hyp::Hyp, batches: usize, batch: usize, nominal: usize) -> Self {
         let iterations = (hyp.warmup_epochs * batches as f64).round_ties_even().max(0.0) as usize;
         Warmup {
             iterations: iterations.max(MIN_WARMUP_ITERATIONS),
@@ -79,6 +81,7 @@ impl Warmup {
             start_momentum: hyp.warmup_momentum,
             momentum: hyp.momentum,
             batch,
+            nominal,
         }
     }
 
@@ -86,11 +89,11 @@ impl Warmup {
     pub fn at(&self, iteration: usize, factor: f64) -> Rates {
         let lr = self.lr0 * factor;
         if iteration > self.iterations {
-            return Rates { lrs: [lr; 3], momentum: self.momentum, accumulate: accumulate(self.batch) };
+            return Rates { lrs: [lr; 3], momentum: self.momentum, accumulate: accumulate(self.batch, self.nominal) };
         }
         let done = iteration as f64 / self.iterations.max(1) as f64;
         let between = |from: f64, to: f64| from + (to - from) * done;
-        let nominal = NOMINAL_BATCH as f64 / self.batch.max(1) as f64;
+        let nominal = self.nominal as f64 / self.batch.max(1) as f64;
         Rates {
             lrs: [between(self.bias_lr, lr), between(0.0, lr), between(0.0, lr)],
             momentum: between(self.start_momentum, self.momentum),

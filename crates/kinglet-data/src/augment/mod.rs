@@ -140,3 +140,36 @@ pub fn finish(mut scene: Scene, params: &AugmentParams, rng: &mut Rng) -> (Image
     }
     (scene.image, boxes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flips_mirror_pixels_and_boxes() {
+        let mut image = Image::new(4, 2, [0; 3]);
+        image.set_pixel(0, 0, [9; 3]);
+        let object = Object { class: 1, xyxy: [0.0, 0.0, 1.0, 1.0], polygon: None };
+        let params = AugmentParams { fliplr: 1.0, flipud: 1.0, ..AugmentParams::none() };
+        let scene = Scene { image, objects: vec![object] };
+        let (image, boxes) = finish(scene, &params, &mut Rng::new(0));
+        assert_eq!(image.pixel(3, 1), [9; 3]);
+        assert_eq!(boxes, [(1, [0.875, 0.75, 0.25, 0.5])]);
+    }
+
+    #[test]
+    fn boxes_end_just_before_the_edge_and_empty_ones_vanish() {
+        let object = |xyxy| Object { class: 0, xyxy, polygon: None };
+        let boxes = normalise(&[object([90.0, 10.0, 120.0, 20.0]), object([100.0, 0.0, 110.0, 9.0])], 100, 50);
+        assert_eq!(boxes.len(), 1);
+        let expected = [0.949_995, 0.3, 0.099_99, 0.2];
+        assert!(boxes[0].1.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-5), "{boxes:?}");
+    }
+
+    #[test]
+    fn without_gains_colours_stay() {
+        let scene = Scene { image: Image::new(2, 2, [10, 200, 77]), objects: Vec::new() };
+        let (image, _) = finish(scene, &AugmentParams::none(), &mut Rng::new(0));
+        assert_eq!(image, Image::new(2, 2, [10, 200, 77]));
+    }
+}

@@ -41,3 +41,35 @@ pub fn compose(tiles: [Tile<'_>; 4], size: usize, centre: (usize, usize)) -> Sce
     }
     Scene { image, objects }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_meet_at_the_centre_and_labels_move_along() {
+        let images: [Image; 4] = std::array::from_fn(|i| Image::new(20, 10 + i, [i as u8 + 1; 3]));
+        let label = [Label { class: 7, cxcywh: [0.5, 0.5, 0.5, 1.0], polygon: Some(vec![[0.0, 0.0], [1.0, 1.0]]) }];
+        let tiles = std::array::from_fn(|i| Tile { image: &images[i], labels: &label });
+        let scene = compose(tiles, 20, (15, 22));
+        assert_eq!((scene.image.width, scene.image.height), (40, 40));
+        for (x, y, expected) in
+            [(14, 21, 1), (15, 21, 2), (14, 22, 3), (15, 22, 4), (0, 12, 1), (0, 11, 114), (35, 22, 114)]
+        {
+            assert_eq!(scene.image.pixel(x, y), [expected; 3], "at {x}, {y}");
+        }
+        let boxes: Vec<_> = scene.objects.iter().map(|o| o.xyxy).collect();
+        // The first picture begins at x = -5, y = 12: its box from 5 to 15 lies at 0 to 10.
+        let expected =
+            [[0.0, 12.0, 10.0, 22.0], [20.0, 11.0, 30.0, 22.0], [0.0, 22.0, 10.0, 34.0], [20.0, 22.0, 30.0, 35.0]];
+        assert_eq!(boxes, expected);
+        assert_eq!(scene.objects[0].polygon.as_deref(), Some(&[[0.0, 12.0], [15.0, 22.0]][..]));
+    }
+
+    #[test]
+    fn centres_cover_the_middle_half_of_the_canvas() {
+        let mut rng = Rng::new(0);
+        let xs: Vec<usize> = (0..2000).map(|_| draw_centre(100, &mut rng).0).collect();
+        assert_eq!((xs.iter().min(), xs.iter().max()), (Some(&50), Some(&149)));
+    }
+}

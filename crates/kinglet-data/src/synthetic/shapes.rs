@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn every_shape_fills_its_plane_and_stays_in_it() {
         let mut rng = Rng::new(1);
-        for class in 0..NAMES.len() {
+        for (class, name) in NAMES.iter().enumerate() {
             for _ in 0..20 {
                 let shape = Shape::draw(class, [0.6, -0.8], &mut rng);
                 let n = 200;
@@ -164,12 +164,12 @@ mod tests {
                     let (x, y) = (at(i % n), at(i / n));
                     if shape.distance(x, y) < 0.0 {
                         inside += 1;
-                        assert!(x.abs() <= 1.07 && y.abs() <= 1.07, "{}: {x} {y}", NAMES[class]);
+                        assert!(x.abs() <= 1.07 && y.abs() <= 1.07, "{name}: {x} {y}");
                         assert!(shape.colour(x, y, 0.05).iter().all(|v| (-0.01..1.3).contains(v)));
                     }
                 }
                 let area = inside as f32 * 9.0 / (n * n) as f32;
-                assert!((0.35..2.8).contains(&area), "{}: {area}", NAMES[class]);
+                assert!((0.35..2.8).contains(&area), "{name}: {area}");
             }
         }
     }

@@ -57,7 +57,7 @@ fn options(workers: usize) -> LoaderOptions {
 
 #[test]
 fn bytes_do_not_depend_on_the_number_of_workers() {
-    let f = Fixture::new();
+    let f = Fixture::two_classes();
     squares(&f, 11, 20, true);
     let set = f.train();
     let run = |workers, cache_images| -> Vec<Batch> {
@@ -74,7 +74,7 @@ fn bytes_do_not_depend_on_the_number_of_workers() {
 
 #[test]
 fn every_sample_comes_once_and_a_given_order_is_kept() {
-    let f = Fixture::new();
+    let f = Fixture::two_classes();
     squares(&f, 7, 20, false);
     let loader = Loader::new(f.train(), options(2));
     let mut seen: Vec<usize> = loader.epoch(0, None).flat_map(|b| b.indices).collect();
@@ -90,7 +90,7 @@ fn every_sample_comes_once_and_a_given_order_is_kept() {
 
 #[test]
 fn dropping_the_iterator_early_stops_the_workers() {
-    let f = Fixture::new();
+    let f = Fixture::two_classes();
     squares(&f, 12, 20, false);
     let loader = Loader::new(f.train(), LoaderOptions { batch: 1, ..options(3) });
     let mut epoch = loader.epoch(0, None);
@@ -103,7 +103,7 @@ fn dropping_the_iterator_early_stops_the_workers() {
 
 #[test]
 fn batch_larger_than_the_set_gives_one_batch() {
-    let f = Fixture::new();
+    let f = Fixture::two_classes();
     squares(&f, 3, 20, false);
     let batches: Vec<Batch> =
         Loader::new(f.train(), LoaderOptions { batch: 64, ..options(0) }).epoch(0, None).collect();
@@ -112,7 +112,7 @@ fn batch_larger_than_the_set_gives_one_batch() {
 
 #[test]
 fn boxes_stay_inside_and_have_area_after_strong_augmentation() {
-    let f = Fixture::new();
+    let f = Fixture::two_classes();
     squares(&f, 9, 24, true);
     let loader = Loader::new(f.train(), options(2));
     let mut targets = 0;
@@ -147,7 +147,7 @@ fn extent_of(batch: &Batch, image: usize, class: usize) -> Option<[f32; 4]> {
 
 /// Checks boxes against pixels wherever a class has exactly one target in a picture.
 fn assert_boxes_fit(params: AugmentParams, count: usize, tolerance: f32) {
-    let f = Fixture::new();
+    let f = Fixture::two_classes();
     squares(&f, count, 24, false);
     let loader = Loader::new(f.train(), LoaderOptions::train(128, 4, params, 5));
     let mut checked = 0;
@@ -200,7 +200,7 @@ fn boxes_follow_their_pixels_through_a_mosaic() {
 
 #[test]
 fn validation_keeps_pixels_and_maps_boxes_back() {
-    let f = Fixture::new();
+    let f = Fixture::two_classes();
     squares(&f, 9, 20, false);
     let set = f.train();
     let loader = Loader::new(set.clone(), LoaderOptions { workers: 2, ..LoaderOptions::val(64, 3) });
@@ -247,7 +247,7 @@ fn rect_shapes_follow_the_rule() {
 
 #[test]
 fn image_that_vanishes_becomes_grey_with_a_finding() {
-    let f = Fixture::new();
+    let f = Fixture::two_classes();
     squares(&f, 4, 20, false);
     let set = f.train();
     fs::remove_file(f.path("images/train/002.png")).unwrap();
@@ -263,7 +263,7 @@ fn image_that_vanishes_becomes_grey_with_a_finding() {
 
 #[test]
 fn a_set_of_backgrounds_and_one_sample_loads() {
-    let f = Fixture::new();
+    let f = Fixture::two_classes();
     f.sample("train/a", (20, 90), "");
     f.sample("val/a", (20, 90), "0 0.5 0.5 0.5 0.5");
     let batches: Vec<Batch> = Loader::new(f.train(), options(2)).epoch(0, None).collect();

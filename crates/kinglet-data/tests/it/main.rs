@@ -17,7 +17,7 @@ pub struct Fixture {
 
 impl Fixture {
     /// Two classes, `train` and `val` in images/ and labels/.
-    pub fn new() -> Self {
+    pub fn two_classes() -> Self {
         let fixture = Fixture { dir: tempfile::tempdir().unwrap() };
         fixture.write("data.yaml", "path: .\ntrain: images/train\nval: images/val\nnames: [a, b]\n");
         fixture

@@ -11,7 +11,7 @@ const GOOD: &str = "0 0.5 0.5 0.5 0.5\n";
 
 #[test]
 fn bad_lines_cost_themselves_and_are_reported_with_their_place() {
-    let f = Fixture::new();
+    let f = Fixture::two_classes();
     f.sample("train/one", (64, 48), "0 0.5 0.5 0.5 0.5\r\n1 nan 0.5 0.1 0.1\r\n1 0.2 0.2 0.1 0.1\r\n1 0.5 0.5 0.1\r\n");
     f.sample("train/größe", (64, 48), "1 1.02 0.5 0.2 0.2\n1 0.5 0.5 0.01 0.5\n");
     let set = f.open(Split::Train).unwrap();
@@ -35,7 +35,7 @@ fn bad_lines_cost_themselves_and_are_reported_with_their_place() {
 
 #[test]
 fn backgrounds_need_no_file_but_a_set_without_any_label_is_an_error() {
-    let f = Fixture::new();
+    let f = Fixture::two_classes();
     f.sample("train/a", (20, 20), GOOD);
     f.sample("train/b", (20, 20), "");
     f.image("images/train/c.png", &Image::new(20, 20, [0; 3]));
@@ -54,7 +54,7 @@ fn backgrounds_need_no_file_but_a_set_without_any_label_is_an_error() {
 
 #[test]
 fn classes_without_a_name_are_an_error_that_lists_them() {
-    let f = Fixture::new();
+    let f = Fixture::two_classes();
     f.sample("train/a", (20, 20), "0 0.5 0.5 0.5 0.5\n2 0.5 0.5 0.2 0.2\n");
     let message = f.message(&f.open(Split::Train).unwrap_err());
     assert_eq!(
@@ -72,7 +72,7 @@ fn classes_without_a_name_are_an_error_that_lists_them() {
 
 #[test]
 fn broken_and_tiny_images_are_left_out_and_named() {
-    let f = Fixture::new();
+    let f = Fixture::two_classes();
     f.sample("train/a", (20, 20), GOOD);
     f.sample("train/dot", (1, 1), GOOD);
     f.write("images/train/text.jpg", "this is no image");
@@ -94,7 +94,7 @@ fn broken_and_tiny_images_are_left_out_and_named() {
     assert!(names.iter().any(|(n, k, _)| n == "cut" && k.concerns_image()), "{names:?}");
     assert!(set.samples.iter().any(|s| s.path.ends_with("a.png")));
 
-    let g = Fixture::new();
+    let g = Fixture::two_classes();
     g.write("images/train/text.jpg", "this is no image");
     let error = g.open(Split::Train).unwrap_err();
     assert!(matches!(error, DataError::NoReadableImages { count: 1, .. }), "{error}");
@@ -102,7 +102,7 @@ fn broken_and_tiny_images_are_left_out_and_named() {
 
 #[test]
 fn empty_folders_and_missing_splits_are_named() {
-    let f = Fixture::new();
+    let f = Fixture::two_classes();
     fs::create_dir_all(f.path("images/val")).unwrap();
     let message = f.message(&f.open(Split::Val).unwrap_err());
     assert!(message.starts_with("no images for `val` in\n    DIR/images/val\n  expected files ending in"), "{message}");
@@ -115,7 +115,7 @@ fn empty_folders_and_missing_splits_are_named() {
 
 #[test]
 fn list_files_resolve_against_their_own_folder_then_the_yamls() {
-    let f = Fixture::new();
+    let f = Fixture::two_classes();
     f.write("data.yaml", "train: [lists/train.txt]\nnames: [a, b]\n");
     for stem in ["train/a", "train/b", "train/c"] {
         f.sample(stem, (20, 20), GOOD);
@@ -138,7 +138,7 @@ fn list_files_resolve_against_their_own_folder_then_the_yamls() {
 
 #[test]
 fn edits_of_equal_length_and_changed_names_take_effect_at_once() {
-    let f = Fixture::new();
+    let f = Fixture::two_classes();
     f.sample("train/a", (20, 20), "0 0.5 0.5 0.5 0.5\n");
     let before = f.open(Split::Train).unwrap();
     assert!(f.path("labels/train.kinglet-cache").is_file());
@@ -155,7 +155,7 @@ fn edits_of_equal_length_and_changed_names_take_effect_at_once() {
 
 #[test]
 fn cache_spares_opening_images_and_a_foreign_file_does_no_harm() {
-    let f = Fixture::new();
+    let f = Fixture::two_classes();
     f.sample("train/a", (20, 20), GOOD);
     f.write("labels/train.kinglet-cache", "kinglet-cache 1 0000\n{\"x\":1}");
     let first = f.open(Split::Train).unwrap();
@@ -175,7 +175,7 @@ fn progress_ends_at_the_total_and_thread_count_changes_nothing() {
             self.0.fetch_max(done, Ordering::Relaxed);
         }
     }
-    let f = Fixture::new();
+    let f = Fixture::two_classes();
     for i in 0..9 {
         f.sample(&format!("train/{i}"), (20 + i, 20), GOOD);
     }

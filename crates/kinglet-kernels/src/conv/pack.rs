@@ -29,6 +29,9 @@ pub(super) fn packed_len(p: &Problem, lanes: usize) -> usize {
 pub(super) fn pack(p: &Problem, weight: &[f32], s: WeightStrides, lanes: usize, out: &mut [f32]) {
     let vectors = p.c_out.div_ceil(lanes);
     let k = p.axes[0].taps.len() * p.axes[1].taps.len() * p.c_in;
+    if out.is_empty() {
+        return;
+    }
     let base = SendPtr(out.as_mut_ptr());
     debug_assert_eq!(out.len(), k * vectors * lanes);
     let one = |panel: usize| {

@@ -44,6 +44,9 @@ pub(super) fn run(
     stats: Option<(&mut [f64], &mut [f64])>,
 ) {
     let Some(n) = jobs.first().map(|j| j.plan.p.c_out) else { return };
+    if n == 0 {
+        return;
+    }
     let lanes = lanes();
     let columns = n.next_multiple_of(lanes);
     let panels = panel_count(columns / lanes);

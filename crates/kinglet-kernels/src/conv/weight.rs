@@ -310,7 +310,7 @@ unsafe fn micro<S: Simd, const MR: usize, const NV: usize>(
 pub(super) fn weight_gradient(plan: &Plan, x: &[f32], dy: &[f32], dweight: &mut [f32], kernel: [usize; 2]) {
     let p = &plan.p;
     let (n, k, tiles) = (p.c_out, plan.k, plan.tiles());
-    if k == 0 || tiles == 0 {
+    if k == 0 || n == 0 || tiles == 0 {
         return;
     }
     let lanes = lanes();

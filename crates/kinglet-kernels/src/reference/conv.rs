@@ -55,7 +55,7 @@ pub fn backward_weight<T: Float>(s: &ConvShape, x: &[T], dy: &[T], dweight: &mut
 
 /// `dbias += dL/dbias`.
 pub fn backward_bias<T: Float>(s: &ConvShape, dy: &[T], dbias: &mut [T]) {
-    for pixel in dy.chunks_exact(s.c_out) {
+    for pixel in dy.chunks_exact(s.c_out.max(1)) {
         for (d, v) in dbias.iter_mut().zip(pixel) {
             *d += *v;
         }

@@ -1,0 +1,80 @@
+//! Writing files: each appears whole or not at all.
+
+use crate::errors::CliError;
+use std::io::Write;
+use std::path::Path;
+
+/// Writes a file through a temporary one in the same folder, creating the folder where it is missing.
+///
+/// # Errors
+/// A folder that cannot be written, or a full disk; nothing is left behind then.
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    create_folder(folder)?;
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".{}.tmp", std::process::id()));
+    let temporary = folder.join(name);
+    let written = std::fs::File::create(&temporary)
+        .and_then(|mut file| file.write_all(bytes))
+        .and_then(|()| std::fs::rename(&temporary, path));
+    written.map_err(|error| {
+        // Best effort: the first error is the one to report.
+        let _ = std::fs::remove_file(&temporary);
+        CliError::write(path, &error)
+    })
+}
+
+/// Creates a folder and its parents.
+///
+/// # Errors
+/// Names the folder.
+pub fn create_folder(folder: &Path) -> Result<(), CliError> {
+    std::fs::create_dir_all(folder).map_err(|error| CliError::write(folder, &error))
+}
+
+/// A flat mapping as YAML, one key a line, in the order given. Text is quoted where YAML might read something else.
+pub fn yaml_lines(value: &serde_json::Value) -> String {
+    let mut text = String::new();
+    for (key, value) in value.as_object().into_iter().flatten() {
+        let value = match value {
+            serde_json::Value::String(s) if is_plain(s) => s.clone(),
+            // JSON is YAML, and quotes what needs it.
+            other => other.to_string(),
+        };
+        text.push_str(&format!("{key}: {value}\n"));
+    }
+    text
+}
+
+/// Whether text means itself in YAML without quotes.
+fn is_plain(text: &str) -> bool {
+    let reserved = ["true", "false", "null", "yes", "no", "on", "off", "y", "n"];
+    text.starts_with(|c: char| c.is_alphabetic() || c == '/')
+        && text.chars().all(|c| c.is_alphanumeric() || "/._-+".contains(c))
+        && !reserved.contains(&text.to_lowercase().as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn yaml_quotes_what_would_be_read_as_something_else() {
+        let value = json!({"data": "a/data.yaml", "weights": "", "name": "no", "freeze": [0, 1], "epochs": 3, "v": "1"});
+        let expected = "data: a/data.yaml\nweights: \"\"\nname: \"no\"\nfreeze: [0,1]\nepochs: 3\nv: \"1\"\n";
+        assert_eq!(yaml_lines(&value), expected);
+    }
+
+    #[test]
+    fn a_failed_write_names_the_file_and_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("taken");
+        std::fs::create_dir(&target).unwrap();
+        std::fs::write(target.join("inside"), "x").unwrap();
+        let error = write_file(&target, b"text").unwrap_err();
+        assert!(error.to_string().contains("taken"), "{error}");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,151 @@
+//! `results.csv` and `results.png`: what each epoch gave.
+//!
+//! Columns, order and format are YOLOv5's (`%20.5g`, comma-separated), so that its readers and notebooks work. Values
+//! that an epoch has not measured are `nan`.
+
+use crate::errors::CliError;
+use crate::output::write_file;
+use kinglet_eval::plots::{Series, plot_history};
+use kinglet_eval::table::general;
+use kinglet_train::events::EpochDone;
+use kinglet_vision::Image;
+use std::path::{Path, PathBuf};
+
+/// The columns, in order.
+pub const COLUMNS: [&str; 14] = [
+    "epoch",
+    "train/box_loss",
+    "train/obj_loss",
+    "train/cls_loss",
+    "metrics/precision",
+    "metrics/recall",
+    "metrics/mAP_0.5",
+    "metrics/mAP_0.5:0.95",
+    "val/box_loss",
+    "val/obj_loss",
+    "val/cls_loss",
+    "x/lr0",
+    "x/lr1",
+    "x/lr2",
+];
+
+/// The rows of a run, kept in step with its file.
+#[derive(Debug, Clone)]
+pub struct Results {
+    path: PathBuf,
+    rows: Vec<[f64; 14]>,
+}
+
+/// One line of the file.
+pub fn csv_row(row: &[f64; 14]) -> String {
+    row.iter().map(|&value| format!("{:>20}", general(value, 5))).collect::<Vec<_>>().join(",")
+}
+
+/// The head line of the file.
+pub fn csv_header() -> String {
+    COLUMNS.iter().map(|name| format!("{name:>20}")).collect::<Vec<_>>().join(",")
+}
+
+/// The numbers of an epoch.
+pub fn row_of(epoch: &EpochDone) -> [f64; 14] {
+    let mut row = [f64::NAN; 14];
+    row[0] = epoch.epoch as f64;
+    row[1..4].copy_from_slice(&epoch.train_losses);
+    if let Some(validation) = &epoch.validation {
+        let report = &validation.report;
+        row[4..8].copy_from_slice(&[report.precision, report.recall, report.map50, report.map50_95]);
+        row[8..11].copy_from_slice(&validation.losses);
+    }
+    row[11..14].copy_from_slice(&epoch.lrs);
+    row
+}
+
+impl Results {
+    /// The results in a run folder before epoch `first`: those of an earlier process, where a run is resumed.
+    ///
+    /// Later rows belong to epochs that will run again. Lines that are no rows are left out.
+    pub fn open(folder: &Path, first: usize) -> Self {
+        let path = folder.join("results.csv");
+        let text = if first > 0 { std::fs::read_to_string(&path).unwrap_or_default() } else { String::new() };
+        let parse = |line: &str| -> Option<[f64; 14]> {
+            let values: Option<Vec<f64>> = line.split(',').map(|value| value.trim().parse().ok()).collect();
+            values?.try_into().ok()
+        };
+        let rows = text.lines().skip(1).filter_map(parse).filter(|row| row[0] < first as f64).collect();
+        Results { path, rows }
+    }
+
+    /// Adds an epoch and writes the file anew, whole or not at all.
+    ///
+    /// # Errors
+    /// A folder that cannot be written.
+    pub fn add(&mut self, epoch: &EpochDone) -> Result<(), CliError> {
+        self.rows.push(row_of(epoch));
+        write_file(&self.path, self.text().as_bytes())
+    }
+
+    /// The file's text.
+    pub fn text(&self) -> String {
+        let mut text = csv_header();
+        text.push('\n');
+        for row in &self.rows {
+            text.push_str(&csv_row(row));
+            text.push('\n');
+        }
+        text
+    }
+
+    /// The curves: ten small charts, as `results.png`.
+    pub fn plot(&self) -> Image {
+        let charts: Vec<(String, Vec<Series>)> = [1, 2, 3, 4, 5, 8, 9, 10, 6, 7]
+            .into_iter()
+            .map(|column| {
+                let points = self.rows.iter().map(|row| (row[0], row[column])).collect();
+                (COLUMNS[column].to_owned(), vec![Series { name: String::new(), points }])
+            })
+            .collect();
+        plot_history(&charts, 5)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn epoch(number: usize) -> EpochDone {
+        EpochDone {
+            epoch: number,
+            epochs: 3,
+            train_losses: [0.123_456_78, 0.05, 0.0],
+            validation: None,
+            lrs: [0.1, 0.003_333_3, 1e-7],
+            is_best: false,
+            elapsed: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn rows_have_twenty_columns_a_value_and_five_digits() {
+        let row = csv_row(&row_of(&epoch(1)));
+        assert_eq!(row.len(), 14 * 20 + 13);
+        assert!(row.starts_with("                   1,             0.12346,                0.05,                   0,"));
+        assert!(row.ends_with("                 0.1,           0.0033333,               1e-07"));
+        assert!(csv_header().starts_with("               epoch,      train/box_loss,"));
+        assert!(csv_header().contains(",metrics/mAP_0.5:0.95,"));
+    }
+
+    #[test]
+    fn a_resumed_run_keeps_the_epochs_before_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut results = Results::open(dir.path(), 0);
+        for number in 0..3 {
+            results.add(&epoch(number)).unwrap();
+        }
+        let mut resumed = Results::open(dir.path(), 2);
+        resumed.add(&epoch(2)).unwrap();
+        assert_eq!(resumed.text(), results.text());
+        assert_eq!(std::fs::read_to_string(dir.path().join("results.csv")).unwrap(), results.text());
+        assert_eq!(Results::open(dir.path(), 0).rows.len(), 0);
+    }
+}

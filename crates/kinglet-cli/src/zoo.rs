@@ -1,0 +1,117 @@
+//! Model files built into the program, found by name: `yolov5n` or `yolov5n.yaml`. A path that exists wins.
+
+use crate::errors::CliError;
+use std::path::Path;
+
+/// Name and text of each built-in model.
+const MODELS: &[(&str, &str)] = &[
+    ("kinglet_large", include_str!("../../../zoo/models/kinglet_large.yaml")),
+    ("kinglet_small", include_str!("../../../zoo/models/kinglet_small.yaml")),
+    ("mobilenetv3_large", include_str!("../../../zoo/models/mobilenetv3_large.yaml")),
+    ("mobilenetv3_small", include_str!("../../../zoo/models/mobilenetv3_small.yaml")),
+    ("yolov5_mobilenetv3", include_str!("../../../zoo/models/yolov5_mobilenetv3.yaml")),
+    ("yolov5l", include_str!("../../../zoo/models/yolov5l.yaml")),
+    ("yolov5m", include_str!("../../../zoo/models/yolov5m.yaml")),
+    ("yolov5n", include_str!("../../../zoo/models/yolov5n.yaml")),
+    ("yolov5n_mobilenetv3_added", include_str!("../../../zoo/models/yolov5n_mobilenetv3_added.yaml")),
+    ("yolov5n_mobilenetv3_c3", include_str!("../../../zoo/models/yolov5n_mobilenetv3_c3.yaml")),
+    ("yolov5s", include_str!("../../../zoo/models/yolov5s.yaml")),
+    ("yolov5x", include_str!("../../../zoo/models/yolov5x.yaml")),
+];
+
+/// A model file: its text and the name for messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelText {
+    /// The YAML.
+    pub text: String,
+    /// Its path, or `name.yaml` for a built-in one.
+    pub file: String,
+}
+
+/// Names of the built-in models.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    MODELS.iter().map(|(name, _)| *name)
+}
+
+/// Whether this names a built-in model.
+pub fn is_builtin(written: &str) -> bool {
+    builtin(written).is_some()
+}
+
+fn builtin(written: &str) -> Option<(&'static str, &'static str)> {
+    // People bring paths such as `models/yolov5n.yaml` from other repositories: the file name decides.
+    let name = Path::new(written).file_name()?.to_str()?;
+    let stem = name.strip_suffix(".yaml").or_else(|| name.strip_suffix(".yml")).unwrap_or(name);
+    MODELS.iter().find(|(known, _)| *known == stem).copied()
+}
+
+/// The model that `--cfg` names.
+///
+/// # Errors
+/// Neither a file nor a built-in name.
+pub fn model(written: &str) -> Result<ModelText, CliError> {
+    let path = Path::new(written);
+    if path.is_file() {
+        let text = std::fs::read_to_string(path).map_err(|error| CliError::read(path, &error))?;
+        return Ok(ModelText { text, file: written.to_owned() });
+    }
+    if let Some((name, text)) = builtin(written) {
+        return Ok(ModelText { text: text.to_owned(), file: format!("{name}.yaml") });
+    }
+    let stem = Path::new(written).file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+    let hint = match kinglet_spec::nearest_names(&stem, names()).first() {
+        Some(name) => format!("did you mean `{name}`?"),
+        None => format!("built-in models: {}", names().collect::<Vec<_>>().join(", ")),
+    };
+    Err(CliError::input(format!("`{written}` is neither a file nor the name of a built-in model; {hint}")))
+}
+
+/// Hyperparameters: the text, and the name for messages. A path that exists wins over a built-in name.
+///
+/// # Errors
+/// Neither a file nor a built-in name.
+pub fn hyp(written: &str) -> Result<(String, String), CliError> {
+    let path = Path::new(written);
+    if path.is_file() {
+        let text = std::fs::read_to_string(path).map_err(|error| CliError::read(path, &error))?;
+        return Ok((text, written.to_owned()));
+    }
+    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    match kinglet_train::hyp::builtin(&name) {
+        Some(text) => Ok((text.to_owned(), name)),
+        None => {
+            let known = kinglet_train::hyp::builtin_names().collect::<Vec<_>>().join(", ");
+            Err(CliError::input(format!(
+                "`{written}` is neither a file nor the name of built-in hyperparameters; the latter are: {known}"
+            )))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_built_in_model_resolves() {
+        for name in names() {
+            let found = model(name).unwrap();
+            let options = kinglet_spec::ResolveOptions::default();
+            kinglet_spec::resolve(&found.text, &found.file, kinglet_nn::REGISTRY, &options)
+                .unwrap_or_else(|error| panic!("{error}"));
+        }
+    }
+
+    #[test]
+    fn names_and_familiar_paths_find_a_model_and_others_get_a_hint() {
+        assert_eq!(model("yolov5n").unwrap(), model("models/yolov5n.yaml").unwrap());
+        let error = model("yolo5n.yaml").unwrap_err().to_string();
+        assert!(error.contains("did you mean `yolov5n`?"), "{error}");
+    }
+
+    #[test]
+    fn familiar_hyp_paths_find_the_built_in_files() {
+        assert_eq!(hyp("data/hyps/hyp.scratch-low.yaml").unwrap().0, hyp("scratch-low").unwrap().0);
+        assert!(hyp("nothing").unwrap_err().to_string().contains("scratch-low"));
+    }
+}

@@ -1,0 +1,7 @@
+//! Integration tests of the tensor crate.
+
+mod cases;
+mod gradients;
+mod oracle;
+mod running;
+mod statistics;

@@ -1,0 +1,138 @@
+//! Checkpoints: safetensors with everything that a run needs to go on.
+//!
+//! The averaged weights stand under PyTorch's names, so that the file serves as weights too. `train.*` are the weights
+//! being trained, `optim.*` the optimiser's state; both are absent once a run has finished. The metadata entry `kinglet` is
+//! JSON: model YAML, class names, anchors, settings and progress.
+
+use crate::TrainError;
+use crate::options::TrainOptions;
+use kinglet_nn::{Model, WeightsFile};
+use kinglet_spec::ResolveOptions;
+use serde::{Deserialize, Serialize};
+use std::io::Write;
+use std::path::Path;
+
+/// The metadata entry.
+const KEY: &str = "kinglet";
+
+/// What a checkpoint says beside its tensors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Header {
+    /// Format version.
+    pub version: u32,
+    /// The model file's text.
+    pub model_yaml: String,
+    /// The model file's name.
+    pub model_file: String,
+    /// Class names.
+    pub names: Vec<String>,
+    /// Anchors in pixels, by level.
+    pub anchors: Vec<Vec<[f32; 2]>>,
+    /// Image side of the training.
+    pub img: usize,
+    /// Settings of the run.
+    pub options: Option<TrainOptions>,
+    /// Progress; absent once the run has finished.
+    pub progress: Option<Progress>,
+}
+
+/// How far a run is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Epochs done.
+    pub epochs_done: usize,
+    /// Best fitness so far; nothing before the first validation.
+    pub best_fitness: Option<f64>,
+    /// Its epoch.
+    pub best_epoch: usize,
+    /// Updates of the average.
+    pub ema_updates: u64,
+    /// Optimiser steps.
+    pub optim_steps: u64,
+    /// Iteration of the last optimiser step.
+    pub last_step: i64,
+    /// Objectness weights of the levels.
+    pub balance: Vec<f64>,
+    /// mAP of each class in the last validation, for class-weighted sampling.
+    pub class_maps: Vec<f64>,
+}
+
+/// Weights with what is needed to use them.
+#[derive(Debug)]
+pub struct LoadedModel {
+    /// The model with its (averaged) weights.
+    pub model: Model,
+    /// Class names.
+    pub names: Vec<String>,
+    /// Image side of the training.
+    pub img: usize,
+    /// Settings of the run.
+    pub options: Option<TrainOptions>,
+}
+
+/// Writes a file so that it is either the old or the new one, whatever happens.
+///
+/// # Errors
+/// Where the folder cannot be written or the disk is full; no partial file stays.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
+    let failed = |source| TrainError::Io { action: "write", path: path.to_owned(), source };
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
+    file.persist(path).map_err(|e| failed(e.error))?;
+    Ok(())
+}
+
+/// Adds the header to a weights file.
+pub(crate) fn set_header(file: &mut WeightsFile, header: &Header) {
+    let json = serde_json::to_string(header).expect("a header of numbers and strings is always valid JSON");
+    file.metadata.insert(KEY.into(), json);
+}
+
+/// The header of a weights file.
+///
+/// # Errors
+/// A file without one, or from a later version.
+pub fn header(file: &WeightsFile, path: &Path) -> Result<Header, TrainError> {
+    let wrong = |message: String| TrainError::Checkpoint { path: path.to_owned(), message };
+    let json = file.metadata.get(KEY).ok_or_else(|| {
+        wrong("holds tensors but no model: expected the metadata entry `kinglet` that `kinglet train` writes".into())
+    })?;
+    let header: Header = serde_json::from_str(json).map_err(|e| wrong(format!("has a damaged header: {e}")))?;
+    if header.version != 1 {
+        return Err(wrong(format!("has format version {}, this program reads version 1", header.version)));
+    }
+    Ok(header)
+}
+
+/// Loads a checkpoint's model with its averaged weights.
+///
+/// # Errors
+/// A file that is no checkpoint, or lacks tensors of its own model.
+pub fn load_model(path: &Path) -> Result<LoadedModel, TrainError> {
+    let file = WeightsFile::load(path)?;
+    let header = header(&file, path)?;
+    let mut model = build(&header)?;
+    let report = file.transfer(&mut model);
+    if !report.complete() {
+        let missing = report.missing.iter().chain(report.mismatched.iter().map(|m| &m.0)).next();
+        let message = format!(
+            "lacks {} of {} tensors of its own model (the first is `{}`): the file is damaged",
+            report.missing.len() + report.mismatched.len(),
+            report.total(),
+            missing.map_or("", String::as_str)
+        );
+        return Err(TrainError::Checkpoint { path: path.to_owned(), message });
+    }
+    Ok(LoadedModel { model, names: header.names, img: header.img, options: header.options })
+}
+
+/// The model of a header, with initialised parameters and the header's anchors.
+pub(crate) fn build(header: &Header) -> Result<Model, TrainError> {
+    let side = header.img.div_ceil(32).max(2) * 32;
+    let options = ResolveOptions { nc: Some(header.names.len()), image: [side, side], channels: 3 };
+    let mut model = Model::from_yaml(&header.model_yaml, &header.model_file, &options)?;
+    model.anchors.clone_from(&header.anchors);
+    model.params.initialise(0);
+    Ok(model)
+}

@@ -1,0 +1,611 @@
+//! The training loop.
+//!
+//! Source: YOLOv5's recipe (`Recipe::Yolov5`); `Recipe::Kinglet` departs from it in the settings of [`Plan`], each explained
+//! in `docs/recipe.md`. Everything random derives from (seed, epoch, index), so a run that is killed and resumed ends with
+//! the same bits as one that is not.
+
+use crate::assign::Target;
+use crate::checkpoint::{self, Header, Progress};
+use crate::early_stopping::EarlyStopping;
+use crate::ema::{Ema, EmaRule};
+use crate::events::{BatchDone, EpochDone, Finished, Observer, Started, Validation};
+use crate::hyp::Hyp;
+use crate::loss::{Loss, LossOptions};
+use crate::multi_scale;
+use crate::optim::{MAX_GRAD_NORM, Optim, ParamGroup, clip_scale};
+use crate::options::{Recipe, TrainOptions};
+use crate::schedule::{NOMINAL_BATCH, Schedule, Warmup, scaled_weight_decay};
+use crate::validate::{levels, nms_options, validate};
+use crate::TrainError;
+use kinglet_data::{
+    AugmentParams, Batch, DataYaml, Dataset, Loader, LoaderOptions, NoProgress, Rng, ScanOptions, Split, autoanchor, weights,
+};
+use kinglet_nn::{Model, Recording, Summary, WeightsFile};
+use kinglet_runtime::Detector;
+use kinglet_spec::ResolveOptions;
+use kinglet_tensor::{Gradients, Mode, ParamKind, Session};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// The settings in which the recipes differ.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Plan {
+    /// Images that an optimiser step should see.
+    nominal: usize,
+    /// How the average forgets.
+    ema: EmaRule,
+    /// Batches over which BatchNorm's statistics are measured afresh for the averaged weights before each validation.
+    recalibrate: usize,
+    /// Last epochs without mosaic and mixup.
+    close_mosaic: usize,
+}
+
+/// The smallest number of images that an optimiser step of our own recipe sees.
+const SMALL_NOMINAL: usize = 16;
+/// Batches for the statistics of the averaged weights.
+const RECALIBRATION_BATCHES: usize = 4;
+
+impl Plan {
+    fn new(recipe: Recipe, batch: usize, batches: usize, epochs: usize) -> Self {
+        match recipe {
+            Recipe::Yolov5 => {
+                Plan { nominal: NOMINAL_BATCH, ema: EmaRule::YOLOV5, recalibrate: 0, close_mosaic: 0 }
+            }
+            Recipe::Kinglet => Plan {
+                nominal: batch.max(SMALL_NOMINAL),
+                ema: EmaRule::for_steps(batches * epochs),
+                recalibrate: RECALIBRATION_BATCHES,
+                close_mosaic: epochs / 10,
+            },
+        }
+    }
+}
+
+/// A training run.
+#[derive(Debug)]
+pub struct Trainer {
+    options: TrainOptions,
+    hyp: Hyp,
+    plan: Plan,
+    model: Model,
+    train: Arc<Dataset>,
+    val: Option<Loader>,
+    /// The usual loader, and the one of the last epochs.
+    loaders: [Loader; 2],
+    optim: Optim,
+    ema: Ema,
+    loss: Loss,
+    grads: Gradients,
+    session: Session,
+    detector: Detector,
+    recordings: HashMap<[usize; 3], Recording>,
+    stopping: EarlyStopping,
+    progress: Progress,
+}
+
+fn augmentation(hyp: &Hyp) -> AugmentParams {
+    AugmentParams {
+        hsv_h: hyp.hsv_h,
+        hsv_s: hyp.hsv_s,
+        hsv_v: hyp.hsv_v,
+        degrees: hyp.degrees,
+        translate: hyp.translate,
+        scale: hyp.scale,
+        shear: hyp.shear,
+        perspective: hyp.perspective,
+        flipud: hyp.flipud,
+        fliplr: hyp.fliplr,
+        mosaic: hyp.mosaic,
+        mixup: hyp.mixup,
+        copy_paste: hyp.copy_paste,
+    }
+}
+
+impl Trainer {
+    /// Reads the data set, builds the model and loads what weights there are.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the settings, the model file, the data or the weights.
+    pub fn new(options: TrainOptions, observer: &mut dyn Observer) -> Result<Self, TrainError> {
+        Self::build(options, None, observer)
+    }
+
+    /// Goes on with a run from its last checkpoint, to `epochs` epochs where that is given.
+    ///
+    /// # Errors
+    /// A checkpoint of a finished run, or one that is damaged.
+    pub fn resume(path: &Path, epochs: Option<usize>, observer: &mut dyn Observer) -> Result<Self, TrainError> {
+        let file = WeightsFile::load(path)?;
+        let header = checkpoint::header(&file, path)?;
+        let wrong = |message: &str| TrainError::Checkpoint { path: path.to_owned(), message: message.into() };
+        let (Some(mut options), Some(progress)) = (header.options.clone(), header.progress.clone()) else {
+            return Err(wrong(
+                "is of a finished run, nothing is left to resume; start a new run from it with `kinglet train --weights`",
+            ));
+        };
+        if let Some(epochs) = epochs.filter(|&e| e != options.epochs) {
+            observer.note(&format!("the run goes to {epochs} epochs instead of {}; its schedule stretches with them", options.epochs));
+            options.epochs = epochs;
+        }
+        if progress.epochs_done >= options.epochs {
+            return Err(wrong("has reached its last epoch; give a larger --epochs to go on"));
+        }
+        Self::build(options, Some((header, progress, file)), observer)
+    }
+
+    /// The settings.
+    pub fn options(&self) -> &TrainOptions {
+        &self.options
+    }
+
+    /// The first epoch that is still to do.
+    pub fn epochs_done(&self) -> usize {
+        self.progress.epochs_done
+    }
+
+    fn build(
+        options: TrainOptions,
+        resumed: Option<(Header, Progress, WeightsFile)>,
+        observer: &mut dyn Observer,
+    ) -> Result<Self, TrainError> {
+        let hyp = options.hyperparameters()?;
+        if hyp.anchors.is_some() {
+            return Err(TrainError::Option(
+                "`anchors` in the hyperparameters is not supported; write `anchors: 3` (a number per level) in the model file".into(),
+            ));
+        }
+        if options.epochs == 0 || options.batch == 0 {
+            return Err(TrainError::Option(format!("epochs and batch must be at least 1, found {} and {}", options.epochs, options.batch)));
+        }
+        let yaml = DataYaml::load(&options.data)?;
+        let train = Arc::new(scan(&yaml, Split::Train, &options, observer)?);
+        let val = if yaml.has(Split::Val) { Some(scan(&yaml, Split::Val, &options, observer)?) } else { None };
+        let val = val.filter(|v| !v.samples.is_empty());
+        if val.is_none() {
+            observer.note("there are no validation images: the last weights are saved, nothing tells which are best");
+        }
+        let resolve = ResolveOptions { nc: Some(train.nc()), image: [options.img; 2], channels: 3 };
+        let mut model = Model::from_yaml(&options.model_yaml, &options.model_file, &resolve)?;
+        model.spec.warnings.iter().for_each(|w| observer.note(&w.to_string()));
+        model.params.initialise(options.seed);
+        let frozen = |name: &str| model.layer_of(name).is_some_and(|layer| options.freeze.contains(&layer));
+        let learns: Vec<bool> = model.params.iter().map(|(_, p)| p.kind.learns() && !frozen(&p.name)).collect();
+        let mut optim = optimiser(&options, &hyp, &model, &learns);
+        let loader = |params: AugmentParams| {
+            let base = LoaderOptions::train(options.img, options.batch, params, options.seed);
+            let rect = options.rect;
+            Loader::new(
+                train.clone(),
+                LoaderOptions { rect, shuffle: !rect, workers: options.workers, cache_images: true, stride: model.max_stride(), ..base },
+            )
+        };
+        let params = augmentation(&hyp);
+        let loaders = [loader(params.clone()), loader(AugmentParams { mosaic: 0.0, mixup: 0.0, ..params })];
+        loaders[0].notes().iter().for_each(|n| observer.note(n));
+        let val = val.map(|v| {
+            let base = LoaderOptions::val(options.img, options.batch * 2);
+            Loader::new(Arc::new(v), LoaderOptions { workers: options.workers, cache_images: true, stride: model.max_stride(), ..base })
+        });
+        let mut progress = Progress {
+            epochs_done: 0,
+            best_fitness: None,
+            best_epoch: 0,
+            ema_updates: 0,
+            optim_steps: 0,
+            last_step: -1,
+            balance: Vec::new(),
+            class_maps: vec![0.0; train.nc()],
+        };
+        let mut ema = None;
+        match &resumed {
+            Some((header, saved, file)) => {
+                let path = options.dir.join("weights/last.safetensors");
+                let damaged = |message: String| TrainError::Checkpoint { path: path.clone(), message };
+                if header.names != train.names {
+                    return Err(damaged(format!("has the classes {:?}, the data set now has {:?}", header.names, train.names)));
+                }
+                model.anchors.clone_from(&header.anchors);
+                let averaged = tensors(file, &model, "").map_err(damaged)?;
+                let trained = tensors(file, &model, "train.").map_err(damaged)?;
+                model.params.values_mut().iter_mut().zip(&trained).for_each(|(to, from)| to.clone_from(from));
+                ema = Some(Ema::restore(averaged, saved.ema_updates));
+                optim.restore(saved.optim_steps, |name| file.tensors.get(&format!("optim.{name}")).map(|t| t.1.as_slice()))?;
+                progress = saved.clone();
+            }
+            None => start_weights(&options, &mut model, observer)?,
+        }
+        if resumed.is_none() && !options.noautoanchor {
+            fit_anchors(&mut model, &train, &hyp, options.img, options.seed, observer);
+        }
+        let plan = Plan::new(options.recipe, options.batch, loaders[0].batches(), options.epochs);
+        let head = model.head();
+        let loss_options = LossOptions::scaled(&hyp, head.strides.len(), head.nc, options.img);
+        let mut loss = Loss::new(loss_options, head.nc, &head.strides);
+        if !progress.balance.is_empty() {
+            loss.set_balance(&progress.balance);
+        }
+        let stopping = match progress.best_fitness {
+            Some(best) => EarlyStopping::restore(options.patience, best, progress.best_epoch),
+            None => EarlyStopping::new(options.patience),
+        };
+        let ema = ema.unwrap_or_else(|| Ema::new(model.params.values().to_vec())).with_rule(plan.ema);
+        Ok(Trainer {
+            grads: Gradients::new(&model.params, |id| learns[id.index()]),
+            detector: Detector::new(model.clone()),
+            options,
+            hyp,
+            plan,
+            model,
+            train,
+            val,
+            loaders,
+            optim,
+            ema,
+            loss,
+            session: Session::default(),
+            recordings: HashMap::new(),
+            stopping,
+            progress,
+        })
+    }
+
+    /// Trains to the last epoch, or until `stop` is set (checked after each batch) or nothing improves any more.
+    ///
+    /// # Errors
+    /// A disk that is full, a loss that is not a number.
+    pub fn run(&mut self, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<Finished, TrainError> {
+        let weights = self.options.dir.join("weights");
+        std::fs::create_dir_all(&weights)
+            .map_err(|source| TrainError::Io { action: "create", path: weights.clone(), source })?;
+        let (last, best) = (weights.join("last.safetensors"), weights.join("best.safetensors"));
+        let batches = self.loaders[0].batches();
+        let summary = Summary::new(&self.model);
+        observer.started(&Started {
+            summary: &summary,
+            train: &self.train,
+            val: self.val.as_ref().map(|l| &**l.dataset()),
+            epoch: self.progress.epochs_done,
+            epochs: self.options.epochs,
+            batches,
+            threads: kinglet_kernels::threads::threads(),
+            isa: kinglet_kernels::simd::isa().name(),
+        });
+        if self.progress.epochs_done == 0 {
+            self.save(&last, true)?;
+        }
+        let (start, first) = (Instant::now(), self.progress.epochs_done);
+        let mut stopped_early = false;
+        let mut interrupted = false;
+        while self.progress.epochs_done < self.options.epochs && !stopped_early {
+            let epoch = self.progress.epochs_done;
+            let begun = Instant::now();
+            let Some((train_losses, lrs)) = self.epoch(epoch, stop, observer)? else {
+                interrupted = true;
+                break;
+            };
+            let is_last = epoch + 1 == self.options.epochs;
+            let validation = if self.options.noval && !is_last { None } else { self.validate(observer)? };
+            let mut is_best = validation.is_none() && self.val.is_none();
+            if let Some(v) = &validation {
+                let verdict = self.stopping.update(epoch, v.report.fitness());
+                (is_best, stopped_early) = (verdict.is_best, verdict.stop);
+                self.progress.best_fitness = Some(self.stopping.best_fitness());
+                self.progress.best_epoch = self.stopping.best_epoch();
+                self.progress.class_maps = vec![v.report.map50_95; self.train.nc()];
+                v.report.per_class.iter().for_each(|c| self.progress.class_maps[c.class] = c.ap);
+            }
+            self.progress.epochs_done = epoch + 1;
+            let finished = is_last || stopped_early;
+            if !self.options.nosave || finished {
+                if is_best {
+                    self.save(&best, false)?;
+                }
+                if self.options.save_period.is_some_and(|n| n > 0 && (epoch + 1) % n == 0) {
+                    self.save(&weights.join(format!("epoch{epoch}.safetensors")), false)?;
+                }
+                self.save(&last, !finished)?;
+            }
+            observer.epoch(&EpochDone {
+                epoch,
+                epochs: self.options.epochs,
+                train_losses,
+                validation,
+                lrs,
+                is_best,
+                elapsed: begun.elapsed(),
+            });
+        }
+        let validation = match (&self.val, interrupted || !best.exists()) {
+            (Some(_), false) => Some(self.validate_file(&best, observer)?),
+            _ => None,
+        };
+        Ok(Finished {
+            epochs: self.progress.epochs_done - first,
+            elapsed: start.elapsed(),
+            last,
+            best,
+            best_epoch: self.progress.best_epoch,
+            validation,
+            stopped_early,
+            interrupted,
+        })
+    }
+
+    /// One pass over the images. Nothing where it was interrupted.
+    fn epoch(
+        &mut self,
+        epoch: usize,
+        stop: &AtomicBool,
+        observer: &mut dyn Observer,
+    ) -> Result<Option<([f64; 3], [f64; 3])>, TrainError> {
+        let epochs = self.options.epochs;
+        let closing = epoch + self.plan.close_mosaic >= epochs;
+        let loader = self.loaders[usize::from(closing)].clone();
+        let batches = loader.batches();
+        let schedule = if self.options.cos_lr { Schedule::Cosine } else { Schedule::Linear };
+        let factor = schedule.factor(epoch, epochs, self.hyp.lrf);
+        let warmup = Warmup::new(&self.hyp, batches, self.options.batch, self.plan.nominal);
+        let mut losses = [0.0; 3];
+        let mut lrs = [0.0; 3];
+        let mut recent: Vec<Batch> = Vec::new();
+        let (begun, mut waiting, mut images) = (Instant::now(), Duration::ZERO, 0);
+        self.grads.clear();
+        let mut iter = loader.epoch(epoch, self.sampling(epoch));
+        for index in 0..batches {
+            let asked = Instant::now();
+            let Some(batch) = iter.next() else { break };
+            waiting += asked.elapsed();
+            batch.findings.iter().for_each(|f| observer.note(&f.to_string()));
+            let iteration = index + batches * epoch;
+            let rates = warmup.at(iteration, factor);
+            lrs = rates.lrs;
+            let (parts, size) = self.forward_backward(epoch, index, &batch)?;
+            if !parts.iter().sum::<f64>().is_finite() {
+                let value = parts.iter().sum();
+                return Err(TrainError::NotFinite { epoch: epoch + 1, batch: index + 1, value, lr0: self.hyp.lr0 });
+            }
+            if iteration as i64 - self.progress.last_step >= rates.accumulate as i64 {
+                self.step(rates.lrs, rates.momentum);
+                self.progress.last_step = iteration as i64;
+            }
+            for (mean, part) in losses.iter_mut().zip(parts) {
+                *mean = (*mean * index as f64 + part) / (index + 1) as f64;
+            }
+            images += batch.n;
+            observer.batch(&BatchDone {
+                epoch,
+                epochs,
+                batch: index,
+                batches,
+                losses,
+                instances: batch.targets.len(),
+                size,
+                images_per_second: images as f64 / begun.elapsed().as_secs_f64(),
+                waiting: waiting.as_secs_f64() / begun.elapsed().as_secs_f64(),
+                memory: self.session.allocated_bytes(),
+            });
+            if index + self.plan.recalibrate >= batches {
+                recent.push(batch);
+            }
+            if stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+        }
+        self.recalibrate(&recent)?;
+        Ok(Some((losses, lrs)))
+    }
+
+    /// The order of the samples, where classes that are badly found are to be drawn more often.
+    fn sampling(&self, epoch: usize) -> Option<Vec<usize>> {
+        if !self.options.image_weights {
+            return None;
+        }
+        let samples = &self.train.samples;
+        let classes = weights::class_weights(samples, self.train.nc());
+        let classes = weights::epoch_class_weights(&classes, &self.progress.class_maps);
+        let images = weights::image_weights(samples, &classes);
+        let mut rng = Rng::for_sample(self.options.seed, epoch, usize::MAX - 1);
+        Some(weights::weighted_order(&images, samples.len(), &mut rng))
+    }
+
+    /// Loss and gradients of a batch: the parts and the image side.
+    fn forward_backward(&mut self, epoch: usize, index: usize, batch: &Batch) -> Result<([f64; 3], usize), TrainError> {
+        let mut images = batch.to_f32();
+        let mut size = [batch.h, batch.w];
+        if self.options.multi_scale {
+            let mut rng = Rng::for_sample(self.options.seed, epoch, usize::MAX - 2 - index);
+            let to = multi_scale::draw_size(size, self.options.img, self.model.max_stride(), &mut rng);
+            if to != size {
+                images = multi_scale::resize(&images, batch.n, size, to);
+                size = to;
+            }
+        }
+        let key = [batch.n, size[0], size[1]];
+        if !self.recordings.contains_key(&key) {
+            let recording = self.model.record(batch.n, size)?;
+            self.recordings.insert(key, recording);
+        }
+        let recording = &self.recordings[&key];
+        self.session.forward(&recording.graph, &mut self.model.params, &images, Mode::TRAIN);
+        let raw: Vec<&[f32]> = recording.graph.outputs().iter().map(|&v| self.session.value(v)).collect();
+        let shapes = recording.head_shapes();
+        let mut output_grads: Vec<Vec<f32>> = shapes.iter().map(|s| vec![0.0; s.len()]).collect();
+        let targets: Vec<Target> = batch.targets.to_vec();
+        let levels = levels(&self.model.head(), &shapes);
+        let parts = self.loss.compute(&raw, batch.n, &levels, &targets, Some(&mut output_grads), 1.0)?;
+        let output_grads: Vec<&[f32]> = output_grads.iter().map(Vec::as_slice).collect();
+        self.session.backward(&recording.graph, &self.model.params, &mut self.grads, &output_grads);
+        Ok(([parts.box_, parts.obj, parts.cls], size[0].max(size[1])))
+    }
+
+    /// Clips, steps, averages, clears.
+    fn step(&mut self, lrs: [f64; 3], momentum: f64) {
+        let grads: Vec<&[f32]> = self.grads.values().iter().map(Vec::as_slice).collect();
+        let learning: Vec<&[f32]> =
+            grads.iter().enumerate().filter(|(i, _)| !self.optim.is_frozen(*i)).map(|(_, g)| *g).collect();
+        let (_, scale) = clip_scale(&learning, MAX_GRAD_NORM);
+        let mut params: Vec<&mut [f32]> = self.model.params.values_mut().iter_mut().map(Vec::as_mut_slice).collect();
+        self.optim.step(&mut params, &grads, lrs, momentum, scale);
+        self.ema.update(self.model.params.values());
+        self.grads.clear();
+    }
+
+    /// Measures BatchNorm's statistics for the averaged weights, over the last batches of the epoch.
+    ///
+    /// The average of the statistics of past weights is not what the averaged weights produce, and early in a run it is far
+    /// from it. Source: Wu and Johnson 2021, arXiv:2105.07576, section 3.
+    fn recalibrate(&mut self, batches: &[Batch]) -> Result<(), TrainError> {
+        if batches.is_empty() {
+            return Ok(());
+        }
+        let mut params = self.model.params.clone();
+        params.values_mut().iter_mut().zip(self.ema.values()).for_each(|(to, from)| to.copy_from_slice(from));
+        for (i, batch) in batches.iter().enumerate() {
+            let key = [batch.n, batch.h, batch.w];
+            if !self.recordings.contains_key(&key) {
+                let recording = self.model.record(batch.n, [batch.h, batch.w])?;
+                self.recordings.insert(key, recording);
+            }
+            let momentum = 1.0 / (i + 1) as f32;
+            let mode = Mode::Train { momentum };
+            self.session.forward(&self.recordings[&key].graph, &mut params, &batch.to_f32(), mode);
+        }
+        for (((_, param), to), from) in self.model.params.iter().zip(self.ema.values_mut()).zip(params.values()) {
+            if param.kind == ParamKind::Statistic {
+                to.copy_from_slice(from);
+            }
+        }
+        Ok(())
+    }
+
+    fn validate(&mut self, observer: &mut dyn Observer) -> Result<Option<Validation>, TrainError> {
+        let Some(loader) = &self.val else { return Ok(None) };
+        self.detector.set_values(self.ema.values());
+        let mut loss = self.loss.clone();
+        let progress = &mut |done, all| observer.validating(done, all);
+        validate(&mut self.detector, loader, &nms_options(), Some(&mut loss), progress, &mut |_, _| ()).map(Some)
+    }
+
+    fn validate_file(&mut self, path: &Path, observer: &mut dyn Observer) -> Result<Validation, TrainError> {
+        let loaded = checkpoint::load_model(path)?;
+        let loader = self.val.as_ref().expect("the caller has seen it");
+        let progress = &mut |done, all| observer.validating(done, all);
+        let mut detector = Detector::new(loaded.model);
+        validate(&mut detector, loader, &nms_options(), None, progress, &mut |_, _| ())
+    }
+
+    /// Saves the averaged weights, with all that a run needs to go on where `resumable`.
+    fn save(&mut self, path: &PathBuf, resumable: bool) -> Result<(), TrainError> {
+        self.progress.ema_updates = self.ema.updates();
+        self.progress.optim_steps = self.optim.steps();
+        self.progress.balance = self.loss.balance().to_vec();
+        let mut file = WeightsFile::default();
+        file.insert_model(&self.model, "", self.ema.values());
+        if resumable {
+            file.insert_model(&self.model, "train.", self.model.params.values());
+            for (name, values) in self.optim.state() {
+                file.insert(format!("optim.{name}"), &[values.len()], values);
+            }
+        }
+        checkpoint::set_header(
+            &mut file,
+            &Header {
+                version: 1,
+                model_yaml: self.options.model_yaml.clone(),
+                model_file: self.options.model_file.clone(),
+                names: self.train.names.clone(),
+                anchors: self.model.anchors.clone(),
+                img: self.options.img,
+                options: Some(self.options.clone()),
+                progress: resumable.then(|| self.progress.clone()),
+            },
+        );
+        let bytes = file.to_bytes().expect("shapes agree with values by construction");
+        checkpoint::write_atomically(path, &bytes)
+    }
+}
+
+fn scan(yaml: &DataYaml, split: Split, options: &TrainOptions, observer: &mut dyn Observer) -> Result<Dataset, TrainError> {
+    let scan = ScanOptions { single_cls: options.single_cls, workers: options.workers, ..ScanOptions::default() };
+    observer.scanning(split.key(), 0, 0);
+    let dataset = Dataset::scan(yaml.clone(), split, scan, &NoProgress)?;
+    observer.scanned(&dataset);
+    Ok(dataset)
+}
+
+fn optimiser(options: &TrainOptions, hyp: &Hyp, model: &Model, learns: &[bool]) -> Optim {
+    let sizes: Vec<usize> = model.params.iter().map(|(_, p)| if p.kind.learns() { p.len() } else { 0 }).collect();
+    let groups: Vec<ParamGroup> = model
+        .params
+        .iter()
+        .map(|(_, p)| match p.kind {
+            ParamKind::Bias => ParamGroup::Bias,
+            ParamKind::NormWeight => ParamGroup::Norm,
+            ParamKind::Weight | ParamKind::Statistic => ParamGroup::Weight,
+        })
+        .collect();
+    let nominal = Plan::new(options.recipe, options.batch, 1, 1).nominal;
+    let decay = scaled_weight_decay(hyp.weight_decay, options.batch, nominal);
+    let mut optim = Optim::new(options.optimizer, &sizes, &groups, hyp.momentum, decay);
+    learns.iter().enumerate().for_each(|(i, &learns)| optim.set_frozen(i, !learns));
+    optim
+}
+
+/// Copies what fits of the weights that the run starts from.
+fn start_weights(options: &TrainOptions, model: &mut Model, observer: &mut dyn Observer) -> Result<(), TrainError> {
+    let Some(path) = &options.weights else { return Ok(()) };
+    let file = WeightsFile::load(path)?;
+    let transfer = file.transfer(model);
+    if transfer.loaded.is_empty() {
+        return Err(TrainError::Checkpoint {
+            path: path.clone(),
+            message: format!(
+                "is of another model: none of its {} tensors has a name and shape of `{}`; leave --weights out to start from random weights",
+                file.tensors.len(),
+                options.model_file
+            ),
+        });
+    }
+    observer.transferred(path, &transfer);
+    Ok(())
+}
+
+fn tensors(file: &WeightsFile, model: &Model, prefix: &str) -> Result<Vec<Vec<f32>>, String> {
+    let one = |name: &str, len: usize| match file.tensors.get(&format!("{prefix}{name}")) {
+        Some((_, values)) if values.len() == len => Ok(values.clone()),
+        _ => Err(format!("lacks `{prefix}{name}` in the right size: the file is damaged")),
+    };
+    model.params.iter().map(|(_, p)| one(&p.name, p.len())).collect()
+}
+
+/// Replaces the anchors where too many boxes have no fitting one.
+fn fit_anchors(model: &mut Model, train: &Dataset, hyp: &Hyp, img: usize, seed: u64, observer: &mut dyn Observer) {
+    let mut rng = Rng::for_sample(seed, usize::MAX, 0);
+    let sizes = train.box_sizes(img, Some(&mut rng));
+    let flat: Vec<[f32; 2]> = model.anchors.iter().flatten().copied().collect();
+    if sizes.is_empty() || flat.is_empty() {
+        return;
+    }
+    let fit = autoanchor::check_anchors(&sizes, &flat, hyp.anchor_t);
+    let verdict = format!("anchors: {:.2} of {} boxes have a fitting one ({:.2} on average)", fit.bpr, sizes.len(), fit.aat);
+    if fit.is_good() && !model.spec.placeholder_anchors {
+        observer.note(&verdict);
+        return;
+    }
+    let found = autoanchor::kmean_anchors(flat.len(), &train.box_sizes(img, None), hyp.anchor_t, 1000, &mut rng);
+    let better = autoanchor::check_anchors(&sizes, &found, hyp.anchor_t);
+    if found.len() != flat.len() || (better.bpr <= fit.bpr && !model.spec.placeholder_anchors) {
+        observer.note(&format!("{verdict}; anchors computed from the data are no better, the model file's stay"));
+        return;
+    }
+    let mut left = found.as_slice();
+    for level in &mut model.anchors {
+        let (own, rest) = left.split_at(level.len());
+        level.copy_from_slice(own);
+        left = rest;
+    }
+    observer.note(&format!("{verdict}; computed from the data instead ({:.2} fit): {:?}", better.bpr, model.anchors));
+}

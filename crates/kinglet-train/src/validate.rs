@@ -1,0 +1,92 @@
+//! Validation: every image of a split through the detector, the metrics, and optionally the loss.
+
+use crate::TrainError;
+use crate::assign::{Level, Target};
+use crate::events::Validation;
+use crate::loss::Loss;
+use kinglet_data::{Loader, Sample};
+use kinglet_eval::matching::LabelBox;
+use kinglet_eval::metrics::Evaluator;
+use kinglet_nn::Head;
+use kinglet_runtime::Detector;
+use kinglet_tensor::Shape;
+use kinglet_vision::{Detection, NmsOptions, cxcywh_to_xyxy, nms};
+use std::time::{Duration, Instant};
+
+/// YOLOv5's settings for a validation: every class above 0.001, IoU 0.6, 300 detections.
+pub fn nms_options() -> NmsOptions {
+    NmsOptions { conf: 0.001, iou: 0.6, max_det: 300, multi_label: true, ..NmsOptions::default() }
+}
+
+/// The levels of a head for images whose raw outputs have these shapes: anchors in cells.
+pub fn levels(head: &Head, shapes: &[Shape]) -> Vec<Level> {
+    let in_cells = |anchors: &[[f32; 2]], stride: usize| anchors.iter().map(|a| a.map(|v| v / stride as f32)).collect();
+    shapes
+        .iter()
+        .zip(head.anchors.iter().zip(&head.strides))
+        .map(|(s, (anchors, &stride))| Level { height: s.h, width: s.w, anchors: in_cells(anchors, stride) })
+        .collect()
+}
+
+/// A sample's labels in pixels of its image.
+pub fn label_boxes(sample: &Sample) -> Vec<LabelBox> {
+    let (w, h) = (sample.width as f32, sample.height as f32);
+    let boxed = |[cx, cy, bw, bh]: [f32; 4]| cxcywh_to_xyxy([cx * w, cy * h, bw * w, bh * h]);
+    sample.labels.iter().map(|l| LabelBox { class: l.class, xyxy: boxed(l.cxcywh) }).collect()
+}
+
+/// Validates on the loader's images. `progress` hears (batches done, all); `sink` gets each sample with its detections
+/// in pixels of the original image.
+///
+/// # Errors
+/// An image size that the model cannot take.
+pub fn validate(
+    detector: &mut Detector,
+    loader: &Loader,
+    options: &NmsOptions,
+    mut loss: Option<&mut Loss>,
+    progress: &mut dyn FnMut(usize, usize),
+    sink: &mut dyn FnMut(&Sample, &[Detection]),
+) -> Result<Validation, TrainError> {
+    let head = detector.model().head();
+    let dataset = loader.dataset().clone();
+    let mut evaluator = Evaluator::new(head.nc);
+    let (mut losses, mut shape) = ([0.0; 3], [0; 3]);
+    let (mut preprocess, mut inference, mut post) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
+    let mut pixels = Vec::new();
+    let batches = loader.batches();
+    for (index, batch) in loader.epoch(0, None).enumerate() {
+        let start = Instant::now();
+        pixels.resize(batch.images.len(), 0.0);
+        batch.write_f32(&mut pixels);
+        preprocess += start.elapsed();
+        let start = Instant::now();
+        let raw = detector.forward(&pixels, [batch.n, batch.h, batch.w])?;
+        inference += start.elapsed();
+        if let Some(loss) = loss.as_deref_mut() {
+            let targets: Vec<Target> = batch.targets.to_vec();
+            let parts =
+                loss.compute(&raw.levels, batch.n, &levels(&head, &raw.shapes), &targets, None, 1.0)?;
+            for (sum, part) in losses.iter_mut().zip([parts.box_, parts.obj, parts.cls]) {
+                *sum += part / batches as f64;
+            }
+        }
+        let start = Instant::now();
+        for (image, info) in batch.infos.iter().enumerate() {
+            let rows = head.decode_above(&raw.levels, &raw.shapes, image, options.conf);
+            let mut detections = nms(&rows, head.nc, options);
+            detections.iter_mut().for_each(|d| d.xyxy = info.to_original(d.xyxy));
+            let sample = &dataset.samples[info.sample];
+            evaluator.add_image(info.sample, &detections, &label_boxes(sample));
+            sink(sample, &detections);
+        }
+        post += start.elapsed();
+        if index == 0 {
+            shape = [batch.n, batch.h, batch.w];
+        }
+        progress(index + 1, batches);
+    }
+    let images = dataset.samples.len().max(1) as f64;
+    let speed_ms = [preprocess, inference, post].map(|d| d.as_secs_f64() * 1e3 / images);
+    Ok(Validation { report: evaluator.finish(&dataset.names), losses, speed_ms, shape })
+}
