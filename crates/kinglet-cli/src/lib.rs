@@ -9,6 +9,7 @@
 
 pub mod args;
 pub mod commands;
+pub mod console;
 pub mod demo;
 pub mod errors;
 pub mod findings;

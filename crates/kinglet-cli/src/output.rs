@@ -62,7 +62,8 @@ mod tests {
 
     #[test]
     fn yaml_quotes_what_would_be_read_as_something_else() {
-        let value = json!({"data": "a/data.yaml", "weights": "", "name": "no", "freeze": [0, 1], "epochs": 3, "v": "1"});
+        let value =
+            json!({"data": "a/data.yaml", "weights": "", "name": "no", "freeze": [0, 1], "epochs": 3, "v": "1"});
         let expected = "data: a/data.yaml\nweights: \"\"\nname: \"no\"\nfreeze: [0,1]\nepochs: 3\nv: \"1\"\n";
         assert_eq!(yaml_lines(&value), expected);
     }

@@ -84,6 +84,11 @@ impl Results {
         write_file(&self.path, self.text().as_bytes())
     }
 
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
     /// The file's text.
     pub fn text(&self) -> String {
         let mut text = csv_header();
@@ -129,7 +134,9 @@ mod tests {
     fn rows_have_twenty_columns_a_value_and_five_digits() {
         let row = csv_row(&row_of(&epoch(1)));
         assert_eq!(row.len(), 14 * 20 + 13);
-        assert!(row.starts_with("                   1,             0.12346,                0.05,                   0,"));
+        assert!(
+            row.starts_with("                   1,             0.12346,                0.05,                   0,")
+        );
         assert!(row.ends_with("                 0.1,           0.0033333,               1e-07"));
         assert!(csv_header().starts_with("               epoch,      train/box_loss,"));
         assert!(csv_header().contains(",metrics/mAP_0.5:0.95,"));

@@ -127,6 +127,12 @@ impl Gradients {
         &mut self.values
     }
 
+    /// Drops what operations that compute several gradients at once wrote for frozen parameters: it would count in the
+    /// norm that clipping goes by.
+    fn clear_unwanted(&mut self) {
+        self.values.iter_mut().zip(&self.wanted).filter(|(_, wanted)| !**wanted).for_each(|(v, _)| v.fill(0.0));
+    }
+
     /// Sets all to zero.
     pub fn clear(&mut self) {
         self.values.iter_mut().for_each(|v| v.fill(0.0));
@@ -201,6 +207,10 @@ impl Session {
         let needs = graph.needs_gradient(|id| grads.wanted(id));
         let mut pending: Vec<Option<Buffer>> = nodes.iter().map(|_| None).collect();
         for (var, gradient) in graph.outputs().iter().zip(output_grads) {
+            if let Some(first) = &mut pending[var.0] {
+                elementwise::add_assign(first, gradient);
+                continue;
+            }
             let mut buffer = self.pool.take(gradient.len());
             buffer.copy_from_slice(gradient);
             pending[var.0] = Some(buffer);
@@ -254,6 +264,7 @@ impl Session {
         for buffer in pending.into_iter().flatten() {
             self.pool.give(buffer);
         }
+        grads.clear_unwanted();
         self.reset();
     }
 

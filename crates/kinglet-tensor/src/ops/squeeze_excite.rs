@@ -108,12 +108,16 @@ impl Operation for SqueezeExcite {
         let (up, down) = (linear(s.n, self.hidden, s.c), linear(s.n, s.c, self.hidden));
         if cx.grads.wanted(self.expand[0]) {
             conv_backward_weight(&up, hidden, &dgate, cx.grads.get_mut(self.expand[0]));
+        }
+        if cx.grads.wanted(self.expand[1]) {
             conv_backward_bias(&up, &dgate, cx.grads.get_mut(self.expand[1]));
         }
         conv_backward_input(&up, cx.params.get(self.expand[0]), &dgate, &mut dhidden, false);
         activation::backward_in_place(Activation::Relu, pre_hidden, &mut dhidden);
         if cx.grads.wanted(self.reduce[0]) {
             conv_backward_weight(&down, squeezed, &dhidden, cx.grads.get_mut(self.reduce[0]));
+        }
+        if cx.grads.wanted(self.reduce[1]) {
             conv_backward_bias(&down, &dhidden, cx.grads.get_mut(self.reduce[1]));
         }
         conv_backward_input(&down, cx.params.get(self.reduce[0]), &dhidden, &mut dgate, false);

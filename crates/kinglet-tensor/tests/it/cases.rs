@@ -4,7 +4,9 @@
 //! parameters: the graph's input marks each pixel with a channel of its own (a one there, zeros elsewhere), and a 1x1
 //! convolution of it has the weight `[c, pixels]` as its output, transposed. With stride 2 it takes every other pixel.
 
-use kinglet_tensor::ops::{Activate, BatchNorm, Concat, ConvUnit, MaxPool, Norm, SpaceToDepth, SqueezeExcite, Upsample, ZeroPad};
+use kinglet_tensor::ops::{
+    Activate, BatchNorm, Concat, ConvUnit, MaxPool, Norm, SpaceToDepth, SqueezeExcite, Upsample, ZeroPad,
+};
 use kinglet_tensor::{Activation, Graph, Init, ParamId, ParamKind, Params, Shape, Var};
 
 pub const ACTIVATIONS: [Activation; 8] = [
@@ -70,7 +72,8 @@ impl Builder {
     /// A convolution of `x` without bias, norm or activation, square with "same" padding. Change it to taste.
     pub fn conv(&mut self, x: Var, c_out: usize, kernel: usize, groups: usize) -> ConvUnit {
         let fan_in = self.graph.shape(x).c / groups * kernel * kernel;
-        let weight = self.weight(&[c_out, self.graph.shape(x).c / groups, kernel, kernel], (3.0 / fan_in as f32).sqrt());
+        let weight =
+            self.weight(&[c_out, self.graph.shape(x).c / groups, kernel, kernel], (3.0 / fan_in as f32).sqrt());
         ConvUnit { kernel: [kernel; 2], padding: [kernel / 2; 2], groups, ..plain(weight, c_out) }
     }
 
@@ -118,30 +121,45 @@ fn builds() -> Vec<(String, [usize; 3], Build)> {
     let mut all: Vec<(String, [usize; 3], Build)> = Vec::new();
     let mut add = |name: &str, build: Build| all.push((name.to_owned(), [2, 6, 4], build));
     for a in ACTIVATIONS {
-        add(&format!("activate {a:?}"), Box::new(move |b| {
-            let x = b.variable(C, 1, 9.0);
-            b.graph.push(Activate(a), &[x])
-        }));
-        add(&format!("batch norm {a:?}"), Box::new(move |b| {
-            let x = b.variable(C, 1, 2.0);
-            let norm = b.norm(C);
-            b.graph.push(BatchNorm { norm, activation: a }, &[x])
-        }));
-        add(&format!("conv {a:?}"), Box::new(move |b| {
-            let x = b.variable(C, 1, 3.0);
-            let conv = ConvUnit { bias: Some(b.bias(6)), activation: a, ..b.conv(x, 6, 3, 1) };
-            b.graph.push(conv, &[x])
-        }));
-        add(&format!("conv, norm {a:?}"), Box::new(move |b| {
-            let x = b.variable(C, 1, 1.0);
-            let unit = b.unit(x, 6, 3, 1, a);
-            b.graph.push(unit, &[x])
-        }));
-        add(&format!("squeeze-excite {a:?}"), Box::new(move |b| {
-            let x = b.variable(C, 1, 6.0);
-            let squeeze = b.squeeze_excite(C, 3, a);
-            b.graph.push(squeeze, &[x])
-        }));
+        add(
+            &format!("activate {a:?}"),
+            Box::new(move |b| {
+                let x = b.variable(C, 1, 9.0);
+                b.graph.push(Activate(a), &[x])
+            }),
+        );
+        add(
+            &format!("batch norm {a:?}"),
+            Box::new(move |b| {
+                let x = b.variable(C, 1, 2.0);
+                let norm = b.norm(C);
+                b.graph.push(BatchNorm { norm, activation: a }, &[x])
+            }),
+        );
+        add(
+            &format!("conv {a:?}"),
+            Box::new(move |b| {
+                let x = b.variable(C, 1, 3.0);
+                let conv = ConvUnit { bias: Some(b.bias(6)), activation: a, ..b.conv(x, 6, 3, 1) };
+                b.graph.push(conv, &[x])
+            }),
+        );
+        add(
+            &format!("conv, norm {a:?}"),
+            Box::new(move |b| {
+                let x = b.variable(C, 1, 1.0);
+                let unit = b.unit(x, 6, 3, 1, a);
+                b.graph.push(unit, &[x])
+            }),
+        );
+        add(
+            &format!("squeeze-excite {a:?}"),
+            Box::new(move |b| {
+                let x = b.variable(C, 1, 6.0);
+                let squeeze = b.squeeze_excite(C, 3, a);
+                b.graph.push(squeeze, &[x])
+            }),
+        );
     }
     // Kernel, stride, padding, dilation, groups.
     let geometries = [
@@ -160,106 +178,164 @@ fn builds() -> Vec<(String, [usize; 3], Build)> {
     ];
     for (name, kernel, stride, padding, dilation, groups) in geometries {
         for with_norm in [false, true] {
-            add(&format!("conv {name}, norm {with_norm}"), Box::new(move |b| {
-                let x = b.variable(6, 1, 1.0);
-                let weight = b.weight(&[6, 6 / groups, kernel[0], kernel[1]], 0.5);
-                let (bias, norm) = if with_norm { (None, Some(b.norm(6))) } else { (Some(b.bias(6)), None) };
-                let activation = if with_norm { Activation::Silu } else { Activation::Identity };
-                let conv =
-                    ConvUnit { kernel, stride, padding, dilation, groups, bias, norm, activation, ..plain(weight, 6) };
-                b.graph.push(conv, &[x])
-            }));
+            add(
+                &format!("conv {name}, norm {with_norm}"),
+                Box::new(move |b| {
+                    let x = b.variable(6, 1, 1.0);
+                    let weight = b.weight(&[6, 6 / groups, kernel[0], kernel[1]], 0.5);
+                    let (bias, norm) = if with_norm { (None, Some(b.norm(6))) } else { (Some(b.bias(6)), None) };
+                    let activation = if with_norm { Activation::Silu } else { Activation::Identity };
+                    let conv = ConvUnit {
+                        kernel,
+                        stride,
+                        padding,
+                        dilation,
+                        groups,
+                        bias,
+                        norm,
+                        activation,
+                        ..plain(weight, 6)
+                    };
+                    b.graph.push(conv, &[x])
+                }),
+            );
         }
     }
-    add("conv with bias and norm", Box::new(|b| {
-        let x = b.variable(C, 1, 1.0);
-        let unit = ConvUnit { bias: Some(b.bias(4)), ..b.unit(x, 4, 3, 1, Activation::HardSwish) };
-        b.graph.push(unit, &[x])
-    }));
+    add(
+        "conv with bias and norm",
+        Box::new(|b| {
+            let x = b.variable(C, 1, 1.0);
+            let unit = ConvUnit { bias: Some(b.bias(4)), ..b.unit(x, 4, 3, 1, Activation::HardSwish) };
+            b.graph.push(unit, &[x])
+        }),
+    );
     for (name, with_norm, a) in [
         ("alone", false, Activation::Identity),
         ("activation", false, Activation::Silu),
         ("norm", true, Activation::Identity),
         ("norm, activation", true, Activation::HardSwish),
     ] {
-        add(&format!("residual, {name}"), Box::new(move |b| {
-            let (x, residual) = (b.variable(C, 1, 1.0), b.variable(4, 2, 1.0));
-            let unit = if with_norm { b.unit(x, 4, 3, 1, a) } else { ConvUnit { activation: a, ..b.conv(x, 4, 3, 1) } };
-            b.graph.push(ConvUnit { stride: 2, ..unit }, &[x, residual])
-        }));
-        add(&format!("bottleneck, {name}"), Box::new(move |b| {
-            let x = b.variable(4, 1, 1.0);
-            let inner = b.unit(x, C, 1, 1, Activation::Silu);
-            let inner = b.graph.push(inner, &[x]);
-            let unit = if with_norm { b.unit(inner, 4, 3, 1, a) } else { ConvUnit { activation: a, ..b.conv(inner, 4, 3, 1) } };
-            b.graph.push(unit, &[inner, x])
-        }));
-        add(&format!("x is its own residual, {name}"), Box::new(move |b| {
-            let x = b.variable(4, 1, 1.0);
-            let unit = if with_norm { b.unit(x, 4, 3, 1, a) } else { ConvUnit { activation: a, ..b.conv(x, 4, 3, 1) } };
-            b.graph.push(unit, &[x, x])
-        }));
+        add(
+            &format!("residual, {name}"),
+            Box::new(move |b| {
+                let (x, residual) = (b.variable(C, 1, 1.0), b.variable(4, 2, 1.0));
+                let unit =
+                    if with_norm { b.unit(x, 4, 3, 1, a) } else { ConvUnit { activation: a, ..b.conv(x, 4, 3, 1) } };
+                b.graph.push(ConvUnit { stride: 2, ..unit }, &[x, residual])
+            }),
+        );
+        add(
+            &format!("bottleneck, {name}"),
+            Box::new(move |b| {
+                let x = b.variable(4, 1, 1.0);
+                let inner = b.unit(x, C, 1, 1, Activation::Silu);
+                let inner = b.graph.push(inner, &[x]);
+                let unit = if with_norm {
+                    b.unit(inner, 4, 3, 1, a)
+                } else {
+                    ConvUnit { activation: a, ..b.conv(inner, 4, 3, 1) }
+                };
+                b.graph.push(unit, &[inner, x])
+            }),
+        );
+        add(
+            &format!("x is its own residual, {name}"),
+            Box::new(move |b| {
+                let x = b.variable(4, 1, 1.0);
+                let unit =
+                    if with_norm { b.unit(x, 4, 3, 1, a) } else { ConvUnit { activation: a, ..b.conv(x, 4, 3, 1) } };
+                b.graph.push(unit, &[x, x])
+            }),
+        );
     }
     for (kernel, stride, padding) in [(2, 2, 0), (3, 1, 1), (3, 2, 1), (5, 1, 2), (2, 1, 0)] {
-        add(&format!("max pool {kernel}, {stride}, {padding}"), Box::new(move |b| {
-            let x = b.variable(C, 1, 1.0);
-            b.graph.push(MaxPool { kernel, stride, padding }, &[x])
-        }));
+        add(
+            &format!("max pool {kernel}, {stride}, {padding}"),
+            Box::new(move |b| {
+                let x = b.variable(C, 1, 1.0);
+                b.graph.push(MaxPool { kernel, stride, padding }, &[x])
+            }),
+        );
     }
-    add("space to depth", Box::new(|b| {
-        let x = b.variable(C, 1, 1.0);
-        b.graph.push(SpaceToDepth, &[x])
-    }));
-    for scale in [1, 2, 3] {
-        add(&format!("upsample {scale}"), Box::new(move |b| {
+    add(
+        "space to depth",
+        Box::new(|b| {
             let x = b.variable(C, 1, 1.0);
-            b.graph.push(Upsample { scale }, &[x])
-        }));
+            b.graph.push(SpaceToDepth, &[x])
+        }),
+    );
+    for scale in [1, 2, 3] {
+        add(
+            &format!("upsample {scale}"),
+            Box::new(move |b| {
+                let x = b.variable(C, 1, 1.0);
+                b.graph.push(Upsample { scale }, &[x])
+            }),
+        );
     }
     for border in [[0, 1, 0, 1], [2, 1, 0, 3], [0; 4]] {
-        add(&format!("zero pad {border:?}"), Box::new(move |b| {
-            let x = b.variable(C, 1, 1.0);
-            b.graph.push(ZeroPad { border }, &[x])
-        }));
+        add(
+            &format!("zero pad {border:?}"),
+            Box::new(move |b| {
+                let x = b.variable(C, 1, 1.0);
+                b.graph.push(ZeroPad { border }, &[x])
+            }),
+        );
     }
-    add("concat", Box::new(|b| {
-        let parts = [b.variable(1, 1, 1.0), b.variable(5, 1, 1.0), b.variable(8, 1, 1.0)];
-        b.graph.push(Concat, &parts)
-    }));
-    add("concat of the same", Box::new(|b| {
-        let (x, y) = (b.variable(C, 1, 1.0), b.variable(3, 1, 1.0));
-        let joined = b.graph.push(Concat, &[x, y, x]);
-        b.graph.push(Concat, &[joined, joined])
-    }));
-    add("pooling pyramid", Box::new(|b| {
-        let x = b.variable(C, 1, 1.0);
-        let unit = b.unit(x, 4, 1, 1, Activation::Silu);
-        let a = b.graph.push(unit, &[x]);
-        let pool = MaxPool { kernel: 3, stride: 1, padding: 1 };
-        let p1 = b.graph.push(pool.clone(), &[a]);
-        let p2 = b.graph.push(pool, &[p1]);
-        let joined = b.graph.push(Concat, &[a, p1, p2]);
-        let unit = b.unit(joined, 3, 1, 1, Activation::Silu);
-        b.graph.push(unit, &[joined])
-    }));
-    add("inverted residual", Box::new(|b| {
-        let x = b.variable(4, 1, 1.0);
-        let expand = b.unit(x, 8, 1, 1, Activation::HardSwish);
-        let wide = b.graph.push(expand, &[x]);
-        let depthwise = b.unit(wide, 8, 3, 8, Activation::Identity);
-        let wide = b.graph.push(depthwise, &[wide]);
-        let squeeze = b.squeeze_excite(8, 3, Activation::HardSwish);
-        let wide = b.graph.push(squeeze, &[wide]);
-        let project = b.unit(wide, 4, 1, 1, Activation::Identity);
-        b.graph.push(project, &[wide, x])
-    }));
-    all.push(("one pixel".into(), [4, 1, 1], Box::new(|b| {
-        let x = b.variable(C, 1, 1.0);
-        let unit = b.unit(x, 3, 3, 1, Activation::Silu);
-        let y = b.graph.push(unit, &[x]);
-        let squeeze = b.squeeze_excite(3, 2, Activation::Identity);
-        b.graph.push(squeeze, &[y])
-    })));
+    add(
+        "concat",
+        Box::new(|b| {
+            let parts = [b.variable(1, 1, 1.0), b.variable(5, 1, 1.0), b.variable(8, 1, 1.0)];
+            b.graph.push(Concat, &parts)
+        }),
+    );
+    add(
+        "concat of the same",
+        Box::new(|b| {
+            let (x, y) = (b.variable(C, 1, 1.0), b.variable(3, 1, 1.0));
+            let joined = b.graph.push(Concat, &[x, y, x]);
+            b.graph.push(Concat, &[joined, joined])
+        }),
+    );
+    add(
+        "pooling pyramid",
+        Box::new(|b| {
+            let x = b.variable(C, 1, 1.0);
+            let unit = b.unit(x, 4, 1, 1, Activation::Silu);
+            let a = b.graph.push(unit, &[x]);
+            let pool = MaxPool { kernel: 3, stride: 1, padding: 1 };
+            let p1 = b.graph.push(pool.clone(), &[a]);
+            let p2 = b.graph.push(pool, &[p1]);
+            let joined = b.graph.push(Concat, &[a, p1, p2]);
+            let unit = b.unit(joined, 3, 1, 1, Activation::Silu);
+            b.graph.push(unit, &[joined])
+        }),
+    );
+    add(
+        "inverted residual",
+        Box::new(|b| {
+            let x = b.variable(4, 1, 1.0);
+            let expand = b.unit(x, 8, 1, 1, Activation::HardSwish);
+            let wide = b.graph.push(expand, &[x]);
+            let depthwise = b.unit(wide, 8, 3, 8, Activation::Identity);
+            let wide = b.graph.push(depthwise, &[wide]);
+            let squeeze = b.squeeze_excite(8, 3, Activation::HardSwish);
+            let wide = b.graph.push(squeeze, &[wide]);
+            let project = b.unit(wide, 4, 1, 1, Activation::Identity);
+            b.graph.push(project, &[wide, x])
+        }),
+    );
+    all.push((
+        "one pixel".into(),
+        [4, 1, 1],
+        Box::new(|b| {
+            let x = b.variable(C, 1, 1.0);
+            let unit = b.unit(x, 3, 3, 1, Activation::Silu);
+            let y = b.graph.push(unit, &[x]);
+            let squeeze = b.squeeze_excite(3, 2, Activation::Identity);
+            b.graph.push(squeeze, &[y])
+        }),
+    ));
     all
 }
 

@@ -5,8 +5,9 @@ use crate::cases::{self, Case};
 use crate::oracle::{self, Values};
 use kinglet_tensor::{Gradients, Mode, Session};
 
-/// Rounding of `f32` sums of some hundred terms, relative to the largest value of the tensor.
-const ROUNDING: f64 = 1e-5;
+/// Rounding of `f32`, relative to the largest value of the tensor. Most cases need a hundredth of it; behind max pooling
+/// channels are nearly constant, and a variance from the sums of values and squares loses digits there.
+const ROUNDING: f64 = 2e-5;
 /// Step of the differences; their own error is about its square, and the rounding of `f64` divided by it.
 const STEP: f64 = 1e-5;
 

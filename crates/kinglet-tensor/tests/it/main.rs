@@ -4,4 +4,5 @@ mod cases;
 mod gradients;
 mod oracle;
 mod running;
+mod shapes;
 mod statistics;

@@ -24,9 +24,9 @@ pub fn outputs(graph: &Graph, params: &Values, input: &[f64]) -> Vec<Vec<f64>> {
             Some(Op::MaxPool(op)) => max_pool(op, inputs[0], shapes[0]),
             Some(Op::SpaceToDepth(_)) => focus(inputs[0], shapes[0], node.shape),
             Some(Op::SqueezeExcite(op)) => squeeze_excite(op, inputs[0], shapes[0], params),
-            Some(Op::Upsample(op)) => place(node.shape, |[n, h, w, c]| {
-                inputs[0][at(shapes[0], [n, h / op.scale, w / op.scale, c])]
-            }),
+            Some(Op::Upsample(op)) => {
+                place(node.shape, |[n, h, w, c]| inputs[0][at(shapes[0], [n, h / op.scale, w / op.scale, c])])
+            }
             Some(Op::ZeroPad(op)) => {
                 let [left, _, top, _] = op.border;
                 place(node.shape, |[n, h, w, c]| match (h.checked_sub(top), w.checked_sub(left)) {
@@ -82,8 +82,7 @@ fn conv_unit(op: &ConvUnit, inputs: &[&[f64]], shape: Shape, params: &Values) ->
 }
 
 fn max_pool(op: &MaxPool, x: &[f64], s: Shape) -> Vec<f64> {
-    let shape =
-        PoolShape { input: [s.n, s.h, s.w, s.c], kernel: op.kernel, stride: op.stride, padding: op.padding };
+    let shape = PoolShape { input: [s.n, s.h, s.w, s.c], kernel: op.kernel, stride: op.stride, padding: op.padding };
     pooling::max_pool(&shape, x).0
 }
 

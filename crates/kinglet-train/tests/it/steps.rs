@@ -30,8 +30,11 @@ const NORM: f64 = 1e-3;
 const NO_GRADIENT: f64 = 2e-5;
 /// How often the twins' distance the reference may be away.
 const TWINS: f64 = 6.0;
-/// Steps in which the twins have not parted yet, so that the plain tolerances hold.
-const CALM: usize = 2;
+/// Steps in which the loss of the twins has not parted yet, so that the plain tolerances hold: it is taken before the
+/// step's update.
+const CALM_LOSS: usize = 2;
+/// The same for the gradient, which rounding moves more: the twins of yolov5n are 0.4 % apart in step 1.
+const CALM_GRADIENT: usize = 1;
 const STEPS: usize = 10;
 const LR: f64 = 0.01;
 const MOMENTUM: f64 = 0.937;
@@ -249,7 +252,8 @@ fn ten_steps_follow_the_reference_as_closely_as_rounding_allows() {
             ];
             for ((what, want, tolerance, pick), apart) in rows.into_iter().zip(&mut apart) {
                 *apart = apart.max(spread(&own, &twins, pick));
-                let floor = if step < CALM { 0.0 } else { TWINS * *apart };
+                let calm = if what == "gradient" { CALM_GRADIENT } else { CALM_LOSS };
+                let floor = if step < calm { 0.0 } else { TWINS * *apart };
                 let got = pick(&own);
                 eprintln!("{name} step {step} {what}: {got:.6} reference {want:.6} twins {apart:.2e}");
                 assert_near(got, want, tolerance, floor, &format!("{name} step {step} {what}"));

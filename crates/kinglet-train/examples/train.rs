@@ -33,7 +33,7 @@ impl Observer for Print {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().collect();
     let [_, cfg, data, dir, img, epochs, seed, recipe] = args.as_slice() else {
-        return Err("usage: train_bccd MODEL.yaml DATA.yaml DIR IMG EPOCHS SEED kinglet|yolov5".into());
+        return Err("usage: train MODEL.yaml DATA.yaml DIR IMG EPOCHS SEED kinglet|yolov5".into());
     };
     let options = TrainOptions {
         model_yaml: std::fs::read_to_string(cfg)?,
@@ -50,7 +50,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         cos_lr: false,
         patience: 100,
         freeze: vec![],
-        save_period: None,
+        save_period: std::env::var("SAVE_PERIOD").ok().and_then(|n| n.parse().ok()),
         nosave: false,
         noval: false,
         noautoanchor: false,

@@ -1,0 +1,90 @@
+//! Arguments of `kinglet detect`.
+
+use super::{device, fraction, positive, side};
+use clap::Args;
+use std::path::PathBuf;
+
+/// `kinglet detect`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    kinglet detect --weights best.safetensors --source photo.jpg\n  \
+    kinglet detect --weights best.safetensors --source 'images/*.jpg' --conf 0.4 --save-txt --save-csv\n  \
+    kinglet detect --weights best.safetensors --source images/ --nosave --json > found.json\n\n\
+    Results are saved to runs/detect/exp, exp2, ... Exit code 1 where an image could not be read; the others are done.")]
+pub struct DetectArgs {
+    /// Weights, as `kinglet train` writes them
+    #[arg(long, value_name = "FILE", help_heading = "Model and images")]
+    pub weights: PathBuf,
+    /// An image, a folder, a pattern such as 'images/*.jpg', or a .txt file with a path a line
+    #[arg(long, value_name = "SOURCE", help_heading = "Model and images")]
+    pub source: String,
+
+    /// Image side in pixels, or height and width [default: that of the training]
+    #[arg(long = "imgsz", visible_alias = "img", alias = "img-size", value_name = "PIXELS", value_parser = side,
+          num_args = 1..=2, help_heading = "Detection")]
+    pub imgsz: Vec<usize>,
+    /// Lowest score
+    #[arg(long, visible_alias = "conf", value_name = "SCORE", value_parser = fraction, default_value = "0.25",
+          help_heading = "Detection")]
+    pub conf_thres: f32,
+    /// A box that overlaps a better one by more than this is dropped
+    #[arg(long, visible_alias = "iou", value_name = "IOU", value_parser = fraction, default_value = "0.45",
+          help_heading = "Detection")]
+    pub iou_thres: f32,
+    /// Most detections an image
+    #[arg(long, value_name = "N", value_parser = positive, default_value = "1000", help_heading = "Detection")]
+    pub max_det: usize,
+    /// Only these classes, by number
+    #[arg(long, value_name = "CLASS", num_args = 1.., help_heading = "Detection")]
+    pub classes: Vec<usize>,
+    /// Drop overlapping boxes of different classes, too
+    #[arg(long, help_heading = "Detection")]
+    pub agnostic_nms: bool,
+
+    /// Threads that compute; 0 for as many as the machine has. Results do not depend on it
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Machine")]
+    pub threads: usize,
+    /// The CPU is the only device
+    #[arg(long, value_name = "cpu", value_parser = device, help_heading = "Machine")]
+    pub device: Option<String>,
+
+    /// Draw no images
+    #[arg(long, help_heading = "Output")]
+    pub nosave: bool,
+    /// Write detections as label files
+    #[arg(long, help_heading = "Output")]
+    pub save_txt: bool,
+    /// Scores as sixth column of the label files
+    #[arg(long, help_heading = "Output")]
+    pub save_conf: bool,
+    /// Cut out every detection
+    #[arg(long, help_heading = "Output")]
+    pub save_crop: bool,
+    /// Write detections as COCO results, `predictions.json`
+    #[arg(long, help_heading = "Output")]
+    pub save_json: bool,
+    /// Write detections as `predictions.csv`
+    #[arg(long, help_heading = "Output")]
+    pub save_csv: bool,
+    /// Thickness of frames in pixels [default: by the image's size]
+    #[arg(long, value_name = "PIXELS", value_parser = positive, help_heading = "Output")]
+    pub line_thickness: Option<usize>,
+    /// Frames without names
+    #[arg(long, help_heading = "Output")]
+    pub hide_labels: bool,
+    /// Names without scores
+    #[arg(long, help_heading = "Output")]
+    pub hide_conf: bool,
+    /// Folder of the runs
+    #[arg(long, value_name = "FOLDER", default_value = "runs/detect", help_heading = "Output")]
+    pub project: PathBuf,
+    /// Name of this run's folder
+    #[arg(long, value_name = "NAME", default_value = "exp", help_heading = "Output")]
+    pub name: String,
+    /// Use the run's folder even if it exists
+    #[arg(long, help_heading = "Output")]
+    pub exist_ok: bool,
+    /// Print the result as JSON, and nothing else, to standard output
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+}

@@ -1,0 +1,36 @@
+//! Arguments of `kinglet inspect` and `kinglet blocks`.
+
+use super::{positive, side};
+use clap::Args;
+
+/// `kinglet inspect`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  kinglet inspect kinglet_small\n  kinglet inspect my-model.yaml --nc 3 --img 320\n  \
+                        kinglet inspect runs/train/exp/weights/best.safetensors --json"
+)]
+pub struct InspectArgs {
+    /// A model file, the name of a built-in model, or weights
+    #[arg(value_name = "MODEL")]
+    pub model: String,
+    /// Number of classes, instead of the model file's
+    #[arg(long, value_parser = positive, value_name = "N")]
+    pub nc: Option<usize>,
+    /// Image side that shapes and arithmetic are for [default: 640, or the weights' own]
+    #[arg(long = "imgsz", visible_alias = "img", alias = "img-size", value_parser = side, value_name = "PIXELS")]
+    pub img: Option<usize>,
+    /// Print JSON, and nothing else, to standard output
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+}
+
+/// `kinglet blocks`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  kinglet blocks\n  kinglet blocks InvertedResidual")]
+pub struct BlocksArgs {
+    /// Only this block
+    pub name: Option<String>,
+    /// Print JSON, and nothing else, to standard output
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+}

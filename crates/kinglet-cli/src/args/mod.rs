@@ -1,0 +1,110 @@
+//! What the user types. Flags keep YOLOv5's names; any prefix that only one flag has will do.
+
+pub mod detect;
+pub mod inspect;
+pub mod legacy;
+pub mod train;
+pub mod val;
+
+pub use detect::DetectArgs;
+pub use inspect::{BlocksArgs, InspectArgs};
+pub use train::TrainArgs;
+pub use val::ValArgs;
+
+use clap::{Parser, Subcommand};
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "kinglet",
+    version,
+    about = "Train and run light object detectors on ordinary machines",
+    after_help = "Begin with `kinglet train`: without a data set it draws one, learns it in about two minutes and shows \
+                  what it found.\n`kinglet COMMAND --help` explains a command and gives examples.",
+    infer_long_args = true,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
+pub struct Cli {
+    /// Print results and warnings only
+    #[arg(long, short, global = true, help_heading = "Output")]
+    pub quiet: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train a detector on your images (without --data: on a small demo set)
+    Train(Box<TrainArgs>),
+    /// Measure a detector: precision, recall and mAP on labelled images
+    Val(Box<ValArgs>),
+    /// Find objects in images
+    Detect(Box<DetectArgs>),
+    /// Show a model's layers, parameters and arithmetic
+    Inspect(InspectArgs),
+    /// List the blocks that model files may use
+    Blocks(BlocksArgs),
+}
+
+/// A whole number of at least 1.
+pub(crate) fn positive(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("expected a whole number of at least 1".to_owned()),
+        Ok(number) => Ok(number),
+    }
+}
+
+/// A number from 0 to 1.
+pub(crate) fn fraction(text: &str) -> Result<f32, String> {
+    match text.parse() {
+        Ok(number) if (0.0..=1.0).contains(&number) => Ok(number),
+        _ => Err("expected a number from 0 to 1".to_owned()),
+    }
+}
+
+/// An image side.
+pub(crate) fn side(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if (32..=8192).contains(&number) => Ok(number),
+        _ => Err("expected a number of pixels from 32 to 8192".to_owned()),
+    }
+}
+
+/// The device: there is one.
+pub(crate) fn device(text: &str) -> Result<String, String> {
+    match text {
+        "" | "cpu" => Ok("cpu".to_owned()),
+        _ => Err("Kinglet computes on the CPU; write `--device cpu` or leave the flag out".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definitions_are_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn tutorial_command_lines_are_understood() {
+        for line in [
+            "train --img 640 --batch 16 --epochs 3 --data coco128.yaml --weights '' --cfg yolov5n.yaml",
+            "train --imgsz 640 --batch-size 16 --hyp x.yaml --cache --resume --freeze 10",
+            "train --img-size 320 --cache ram --resume runs/train/exp/weights/last.safetensors --freeze 0 1 2 --cos",
+            "val --weights w --data d --img 640 --conf 0.001 --iou 0.65 --batch 1 --task test",
+            "val --weights w --data d --conf-thres 0.001 --iou-thres 0.65",
+            "detect --weights w --source a --img 640 --conf 0.25 --iou 0.45 --save-txt --classes 0 2 --max-det 5",
+            "detect --weights w --source a --imgsz 640 480 --line-thickness 2 --agnostic",
+        ] {
+            let words = line.split(' ').map(|w| if w == "''" { "" } else { w });
+            Cli::try_parse_from(std::iter::once("kinglet").chain(words)).unwrap_or_else(|e| panic!("{line}\n{e}"));
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Arguments of `kinglet train`.
+
+use super::{device, positive, side};
+use clap::{Args, ValueEnum};
+use kinglet_train::optim::OptimKind;
+use kinglet_train::options::Recipe;
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// Update rules by the names people type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+pub enum Optimizer {
+    /// Stochastic gradient descent with Nesterov momentum
+    #[value(name = "SGD")]
+    #[serde(rename = "SGD")]
+    Sgd,
+    /// Adam
+    #[value(name = "Adam")]
+    Adam,
+    /// Adam with decoupled weight decay
+    #[value(name = "AdamW")]
+    AdamW,
+}
+
+impl Optimizer {
+    /// The trainer's word.
+    pub fn kind(self) -> OptimKind {
+        match self {
+            Optimizer::Sgd => OptimKind::Sgd,
+            Optimizer::Adam => OptimKind::Adam,
+            Optimizer::AdamW => OptimKind::AdamW,
+        }
+    }
+}
+
+/// Recipes by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RecipeName {
+    /// Learns steadily from few images
+    Kinglet,
+    /// YOLOv5's, to the letter
+    Yolov5,
+}
+
+impl RecipeName {
+    /// The trainer's word.
+    pub fn recipe(self) -> Recipe {
+        match self {
+            RecipeName::Kinglet => Recipe::Kinglet,
+            RecipeName::Yolov5 => Recipe::Yolov5,
+        }
+    }
+}
+
+/// Where the pictures are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Cache {
+    /// In memory
+    Ram,
+    /// On disk: not supported, memory is used
+    #[value(hide = true)]
+    Disk,
+}
+
+/// `kinglet train`.
+#[derive(Debug, Clone, Args, Serialize)]
+#[command(after_help = "Examples:\n  \
+    kinglet train                                                   the demo: nothing else is needed\n  \
+    kinglet train --data data.yaml --cfg kinglet_small --img 320\n  \
+    kinglet train --data data.yaml --weights best.safetensors       go on from other weights\n  \
+    kinglet train --resume                                          the newest run that was interrupted\n\n\
+    Results are saved to runs/train/exp, exp2, ...; Ctrl-C stops after the current batch and can be resumed.")]
+pub struct TrainArgs {
+    /// Data YAML: where images are and what the classes are called; without it, a demo set is drawn
+    #[arg(long, value_name = "FILE", help_heading = "Model and data")]
+    pub data: Option<PathBuf>,
+    /// Model file, or the name of a built-in model such as kinglet_small or yolov5n
+    /// [default: the weights' model, else kinglet_small]
+    #[arg(long, value_name = "FILE|NAME", help_heading = "Model and data")]
+    pub cfg: Option<String>,
+    /// Weights to start from; none or '' for random ones
+    #[arg(long, value_name = "FILE", help_heading = "Model and data")]
+    pub weights: Option<String>,
+    /// Hyperparameters: a file, or scratch-low, scratch-med, scratch-high
+    #[arg(long, value_name = "FILE|NAME", default_value = "scratch-low", help_heading = "Model and data")]
+    pub hyp: String,
+    /// Treat all classes as one
+    #[arg(long, help_heading = "Model and data")]
+    pub single_cls: bool,
+    /// Go on with an interrupted run; without a value, the newest one
+    #[arg(long, value_name = "CHECKPOINT", num_args = 0..=1, default_missing_value = "", help_heading = "Model and data")]
+    pub resume: Option<String>,
+
+    /// Passes over the images [default: 100]
+    #[arg(long, value_name = "N", value_parser = positive, help_heading = "Training")]
+    pub epochs: Option<usize>,
+    /// Images a step [default: 16]
+    #[arg(long, visible_alias = "batch", value_name = "N", allow_negative_numbers = true, help_heading = "Training")]
+    pub batch_size: Option<i64>,
+    /// Image side in pixels, raised to a multiple of the model's stride [default: 640]
+    #[arg(long = "imgsz", visible_alias = "img", alias = "img-size", value_name = "PIXELS", value_parser = side,
+          help_heading = "Training")]
+    pub imgsz: Option<usize>,
+    /// How to train
+    #[arg(long, value_enum, default_value = "kinglet", help_heading = "Training")]
+    pub recipe: RecipeName,
+    /// Update rule
+    #[arg(long, value_enum, ignore_case = true, default_value = "SGD", help_heading = "Training")]
+    pub optimizer: Optimizer,
+    /// Cosine instead of linear learning rate schedule
+    #[arg(long, help_heading = "Training")]
+    pub cos_lr: bool,
+    /// Label smoothing epsilon, instead of the hyperparameters' [default: 0]
+    #[arg(long, value_name = "EPSILON", help_heading = "Training")]
+    pub label_smoothing: Option<f64>,
+    /// Epochs without improvement before stopping; 0 for never
+    #[arg(long, value_name = "N", default_value_t = 100, help_heading = "Training")]
+    pub patience: usize,
+    /// Layers that do not learn: one number N for the first N, several for exactly those
+    #[arg(long, value_name = "LAYER", num_args = 1.., help_heading = "Training")]
+    pub freeze: Vec<usize>,
+    /// Rectangular batches, without mosaics
+    #[arg(long, help_heading = "Training")]
+    pub rect: bool,
+    /// Vary the image size by half, batch by batch
+    #[arg(long, help_heading = "Training")]
+    pub multi_scale: bool,
+    /// Draw images of badly found classes more often
+    #[arg(long, help_heading = "Training")]
+    pub image_weights: bool,
+    /// Keep the model file's anchors
+    #[arg(long, help_heading = "Training")]
+    pub noautoanchor: bool,
+    /// Seed of everything random
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Training")]
+    pub seed: u64,
+
+    /// Keep decoded images in memory
+    #[arg(long, value_enum, num_args = 0..=1, default_missing_value = "ram", help_heading = "Machine")]
+    pub cache: Option<Cache>,
+    /// Threads that load images; 0 for as many as the machine has
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Machine")]
+    pub workers: usize,
+    /// Threads that compute; 0 for as many as the machine has. Results do not depend on it
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Machine")]
+    pub threads: usize,
+    /// The CPU is the only device
+    #[arg(long, value_name = "cpu", value_parser = device, help_heading = "Machine")]
+    pub device: Option<String>,
+
+    /// Folder of the runs
+    #[arg(long, value_name = "FOLDER", default_value = "runs/train", help_heading = "Output")]
+    pub project: PathBuf,
+    /// Name of this run's folder; `cfg` for the model file's name
+    #[arg(long, value_name = "NAME", default_value = "exp", help_heading = "Output")]
+    pub name: String,
+    /// Use the run's folder even if it exists
+    #[arg(long, help_heading = "Output")]
+    pub exist_ok: bool,
+    /// Save weights after the last epoch only
+    #[arg(long, help_heading = "Output")]
+    pub nosave: bool,
+    /// Validate after the last epoch only
+    #[arg(long, help_heading = "Output")]
+    pub noval: bool,
+    /// Draw no plots
+    #[arg(long, help_heading = "Output")]
+    pub noplots: bool,
+    /// Keep the weights of every Nth epoch; -1 for none
+    #[arg(long, value_name = "N", default_value_t = -1, allow_negative_numbers = true, help_heading = "Output")]
+    pub save_period: i64,
+    /// Print the result as JSON, and nothing else, to standard output
+    #[arg(long, help_heading = "Output")]
+    #[serde(skip)]
+    pub json: bool,
+}

@@ -1,0 +1,113 @@
+//! Arguments of `kinglet val`.
+
+use super::{device, fraction, positive, side};
+use clap::{Args, ValueEnum};
+use kinglet_data::Split;
+use std::path::PathBuf;
+
+/// Which images to measure on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Task {
+    /// The training images
+    Train,
+    /// The validation images
+    Val,
+    /// The test images
+    Test,
+    /// YOLOv5's speed task: not supported
+    #[value(hide = true)]
+    Speed,
+    /// YOLOv5's study task: not supported
+    #[value(hide = true)]
+    Study,
+}
+
+impl Task {
+    /// The split, where the task is one.
+    pub fn split(self) -> Option<Split> {
+        match self {
+            Task::Train => Some(Split::Train),
+            Task::Val => Some(Split::Val),
+            Task::Test => Some(Split::Test),
+            Task::Speed | Task::Study => None,
+        }
+    }
+}
+
+/// `kinglet val`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    kinglet val --weights runs/train/exp/weights/best.safetensors --data data.yaml\n  \
+    kinglet val --weights best.safetensors --data data.yaml --task test --min-map 0.6    exit code 1 below")]
+pub struct ValArgs {
+    /// Weights, as `kinglet train` writes them
+    #[arg(long, value_name = "FILE", help_heading = "Model and data")]
+    pub weights: PathBuf,
+    /// Data YAML
+    #[arg(long, value_name = "FILE", help_heading = "Model and data")]
+    pub data: PathBuf,
+    /// Which images
+    #[arg(long, value_enum, default_value = "val", help_heading = "Model and data")]
+    pub task: Task,
+    /// Treat all classes as one
+    #[arg(long, help_heading = "Model and data")]
+    pub single_cls: bool,
+
+    /// Images a batch
+    #[arg(long, visible_alias = "batch", value_name = "N", value_parser = positive, default_value = "32",
+          help_heading = "Detection")]
+    pub batch_size: usize,
+    /// Image side in pixels [default: that of the training]
+    #[arg(long = "imgsz", visible_alias = "img", alias = "img-size", value_name = "PIXELS", value_parser = side,
+          help_heading = "Detection")]
+    pub imgsz: Option<usize>,
+    /// Lowest score; mAP needs the default
+    #[arg(long, visible_alias = "conf", value_name = "SCORE", value_parser = fraction, default_value = "0.001",
+          help_heading = "Detection")]
+    pub conf_thres: f32,
+    /// A box that overlaps a better one by more than this is dropped
+    #[arg(long, visible_alias = "iou", value_name = "IOU", value_parser = fraction, default_value = "0.6",
+          help_heading = "Detection")]
+    pub iou_thres: f32,
+    /// Most detections an image
+    #[arg(long, value_name = "N", value_parser = positive, default_value = "300", help_heading = "Detection")]
+    pub max_det: usize,
+
+    /// Threads that load images; 0 for as many as the machine has
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Machine")]
+    pub workers: usize,
+    /// Threads that compute; 0 for as many as the machine has. Results do not depend on it
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Machine")]
+    pub threads: usize,
+    /// The CPU is the only device
+    #[arg(long, value_name = "cpu", value_parser = device, help_heading = "Machine")]
+    pub device: Option<String>,
+
+    /// Exit with code 1 where mAP50-95 is below this
+    #[arg(long, value_name = "MAP", value_parser = fraction, help_heading = "Output")]
+    pub min_map: Option<f32>,
+    /// A row for each class, however many there are
+    #[arg(long, help_heading = "Output")]
+    pub verbose: bool,
+    /// Write detections as label files
+    #[arg(long, help_heading = "Output")]
+    pub save_txt: bool,
+    /// Scores as sixth column of the label files
+    #[arg(long, help_heading = "Output")]
+    pub save_conf: bool,
+    /// Write detections as COCO results
+    #[arg(long, help_heading = "Output")]
+    pub save_json: bool,
+    /// Folder of the runs
+    #[arg(long, value_name = "FOLDER", default_value = "runs/val", help_heading = "Output")]
+    pub project: PathBuf,
+    /// Name of this run's folder
+    #[arg(long, value_name = "NAME", default_value = "exp", help_heading = "Output")]
+    pub name: String,
+    /// Use the run's folder even if it exists
+    #[arg(long, help_heading = "Output")]
+    pub exist_ok: bool,
+    /// Print the result as JSON, and nothing else, to standard output
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+}

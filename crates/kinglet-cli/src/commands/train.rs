@@ -1,0 +1,286 @@
+//! `kinglet train`: settings in, a run folder out.
+
+use super::{detect, load_weights, raised, report_json, save_plot, save_report_plots};
+use crate::args::TrainArgs;
+use crate::args::train::Cache;
+use crate::console::Console;
+use crate::demo;
+use crate::errors::CliError;
+use crate::output::{write_file, yaml_lines};
+use crate::printer::Printer;
+use crate::run_dir::{RunDir, newest_checkpoint};
+use crate::zoo::{self, ModelText};
+use kinglet_data::DataYaml;
+use kinglet_eval::report_table;
+use kinglet_spec::ResolveOptions;
+use kinglet_train::events::Finished;
+use kinglet_train::hyp::Hyp;
+use kinglet_train::options::TrainOptions;
+use kinglet_train::trainer::Trainer;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The model where neither --cfg nor --weights names one.
+const DEFAULT_MODEL: &str = "kinglet_small";
+const DEFAULT_EPOCHS: usize = 100;
+const DEFAULT_BATCH: usize = 16;
+const DEFAULT_IMG: usize = 640;
+/// Exit code after Ctrl-C, as shells expect it.
+const INTERRUPTED: u8 = 130;
+
+/// Set by Ctrl-C: the run stops after its batch.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// Trains, or goes on with a run.
+///
+/// # Errors
+/// Whatever is wrong with settings, model, data or weights; a folder that cannot be written.
+pub fn run(args: TrainArgs, printer: &Printer) -> Result<ExitCode, CliError> {
+    let printer = &printer.json(args.json);
+    kinglet_kernels::threads::set_threads(args.threads);
+    if args.resume.is_some() {
+        return resume(&args, printer);
+    }
+    let is_demo = args.data.is_none();
+    if is_demo && args.weights.as_deref().is_some_and(|w| !w.is_empty()) {
+        return Err(CliError::usage("--weights needs --data; without --data the demo starts from random weights"));
+    }
+    let data = match &args.data {
+        Some(data) => data.clone(),
+        None => demo::prepare(printer)?,
+    };
+    let (mut options, hyp) = settings(&args, data, printer)?;
+    let name = if args.name == "cfg" {
+        Path::new(&options.model_file).file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default()
+    } else {
+        args.name.clone()
+    };
+    let run = RunDir::create(&args.project, &name, args.exist_ok)?;
+    options.dir = run.path().to_owned();
+
+    listen_for_ctrl_c();
+    let mut console = Console::new(printer, &STOP, run.path());
+    let trainer = Trainer::new(options, &mut console).map_err(|error| {
+        run.remove_if_empty();
+        CliError::input(error)
+    })?;
+    write_file(&run.join("opt.yaml"), opt_yaml(&args, trainer.options()).as_bytes())?;
+    write_file(&run.join("hyp.yaml"), hyp.to_yaml().as_bytes())?;
+    train(trainer, console, &run, &args, is_demo, printer)
+}
+
+/// Goes on with an interrupted run.
+fn resume(args: &TrainArgs, printer: &Printer) -> Result<ExitCode, CliError> {
+    let checkpoint = match args.resume.as_deref() {
+        Some("") | None => newest_checkpoint(&args.project).ok_or_else(|| {
+            CliError::input(format!(
+                "no run to resume: no weights/last*.safetensors in the folders of `{}`; name a checkpoint after --resume",
+                args.project.display()
+            ))
+        })?,
+        Some(path) => PathBuf::from(path),
+    };
+    if args.data.is_some() || args.cfg.is_some() || args.weights.is_some() || args.imgsz.is_some() {
+        printer.warn("a resumed run keeps its settings; of the other flags only --epochs counts");
+    }
+    printer.say(&format!("resuming {}", checkpoint.display()));
+    listen_for_ctrl_c();
+    // The folder is known from the checkpoint alone, so the console starts with the likely one.
+    let folder = checkpoint.parent().and_then(Path::parent).unwrap_or(Path::new(".")).to_owned();
+    let mut console = Console::new(printer, &STOP, &folder);
+    let trainer = Trainer::resume(&checkpoint, args.epochs, &mut console).map_err(CliError::input)?;
+    let run = RunDir::existing(&trainer.options().dir);
+    console.set_folder(run.path());
+    train(trainer, console, &run, args, false, printer)
+}
+
+/// First Ctrl-C: stop after the batch. Second: at once.
+fn listen_for_ctrl_c() {
+    let handler = || {
+        if STOP.swap(true, Ordering::Relaxed) {
+            std::process::exit(i32::from(INTERRUPTED));
+        }
+        eprintln!("\nstopping after this batch; once more to stop at once");
+    };
+    // Without a handler Ctrl-C ends the program at once, which a checkpoint survives.
+    let _ = ctrlc::set_handler(handler);
+}
+
+/// What the arguments mean, except the run folder.
+fn settings(args: &TrainArgs, data: PathBuf, printer: &Printer) -> Result<(TrainOptions, Hyp), CliError> {
+    let is_demo = args.data.is_none();
+    let weights = args.weights.as_ref().filter(|w| !w.is_empty()).map(PathBuf::from);
+    let model = match (&args.cfg, &weights) {
+        (Some(cfg), _) if !cfg.is_empty() => zoo::model(cfg)?,
+        (_, Some(weights)) => {
+            let loaded = load_weights(weights)?;
+            ModelText { text: loaded.model.spec.yaml.clone(), file: loaded.model.spec.name.clone() }
+        }
+        _ if is_demo => zoo::model(demo::MODEL)?,
+        _ => {
+            printer.say(&format!("no --cfg: training the built-in model {DEFAULT_MODEL}"));
+            zoo::model(DEFAULT_MODEL)?
+        }
+    };
+    let classes = DataYaml::load(&data)?.names.len();
+    let nc = Some(if args.single_cls { 1 } else { classes });
+    let options = ResolveOptions { nc, ..ResolveOptions::default() };
+    let spec = kinglet_spec::resolve(&model.text, &model.file, kinglet_nn::REGISTRY, &options)?;
+    let stride = spec.head_strides.iter().copied().max().unwrap_or(32);
+    let wanted = args.imgsz.unwrap_or(if is_demo { demo::IMG } else { DEFAULT_IMG });
+    let img = raised(wanted, stride);
+    if img != wanted {
+        printer.say(&format!("image side {wanted} raised to {img}, a multiple of the model's stride {stride}"));
+    }
+    let usual_batch = if is_demo { demo::BATCH } else { DEFAULT_BATCH };
+    let batch = match args.batch_size {
+        None => usual_batch,
+        Some(-1) => {
+            printer.say(&format!("--batch-size -1: there is no automatic batch size on the CPU; using {usual_batch}"));
+            usual_batch
+        }
+        Some(n) if n >= 1 => n as usize,
+        Some(n) => return Err(CliError::usage(format!("--batch-size {n}: expected a whole number of at least 1"))),
+    };
+    let freeze = match args.freeze[..] {
+        [] => Vec::new(),
+        // As in YOLOv5: one number is a count, several are the layers.
+        [n] => (0..n).collect(),
+        _ => args.freeze.clone(),
+    };
+    if let Some(layer) = freeze.iter().find(|&&layer| layer >= spec.layers.len()) {
+        return Err(CliError::usage(format!(
+            "--freeze: `{}` has the layers 0 to {}, found {layer}",
+            model.file,
+            spec.layers.len() - 1
+        )));
+    }
+    let (hyp_text, hyp_file) = zoo::hyp(&args.hyp)?;
+    let mut hyp = Hyp::parse(&hyp_text, &hyp_file).map_err(CliError::input)?;
+    if let Some(epsilon) = args.label_smoothing {
+        if !(0.0..=0.99).contains(&epsilon) {
+            return Err(CliError::usage(format!("--label-smoothing {epsilon}: expected a number from 0 to 0.99")));
+        }
+        hyp.label_smoothing = epsilon;
+    }
+    if args.cache == Some(Cache::Disk) {
+        printer.warn("--cache disk: images are kept in memory instead, as far as it reaches");
+    }
+    let options = TrainOptions {
+        model_yaml: model.text,
+        model_file: model.file,
+        data,
+        weights,
+        hyp: hyp.to_yaml(),
+        recipe: args.recipe.recipe(),
+        epochs: args.epochs.unwrap_or(if is_demo { demo::EPOCHS } else { DEFAULT_EPOCHS }),
+        batch,
+        img,
+        seed: args.seed,
+        optimizer: args.optimizer.kind(),
+        cos_lr: args.cos_lr,
+        patience: args.patience,
+        freeze,
+        save_period: usize::try_from(args.save_period).ok().filter(|&n| n > 0),
+        nosave: args.nosave,
+        noval: args.noval,
+        noautoanchor: args.noautoanchor,
+        rect: args.rect,
+        multi_scale: args.multi_scale,
+        image_weights: args.image_weights,
+        single_cls: args.single_cls,
+        cache: args.cache.is_some(),
+        workers: args.workers,
+        dir: PathBuf::new(),
+    };
+    Ok((options, hyp))
+}
+
+/// All flags with the values in force.
+fn opt_yaml(args: &TrainArgs, options: &TrainOptions) -> String {
+    let mut value = serde_json::to_value(args).expect("flags serialise");
+    value["data"] = json!(options.data);
+    value["cfg"] = json!(options.model_file);
+    value["epochs"] = json!(options.epochs);
+    value["batch_size"] = json!(options.batch);
+    value["imgsz"] = json!(options.img);
+    value["freeze"] = json!(options.freeze);
+    value["save_dir"] = json!(options.dir);
+    yaml_lines(&value)
+}
+
+/// Runs, and tells how it ended.
+fn train(
+    mut trainer: Trainer,
+    mut console: Console<'_>,
+    run: &RunDir,
+    args: &TrainArgs,
+    is_demo: bool,
+    printer: &Printer,
+) -> Result<ExitCode, CliError> {
+    let outcome = trainer.run(&STOP, &mut console);
+    if let Some(failure) = console.take_failure() {
+        return Err(failure);
+    }
+    let finished = outcome.map_err(CliError::input)?;
+    if !args.noplots
+        && let Some(results) = console.results().filter(|r| !r.is_empty())
+    {
+        save_plot(run, "results.png", &results.plot())?;
+    }
+    if finished.interrupted {
+        printer.say(&format!("\n{} epochs completed before the interruption.", finished.epochs));
+        printer.say(&format!("Go on with: kinglet train --resume {}", finished.last.display()));
+        if args.json {
+            printer.data(&finished_json(&finished, run));
+        }
+        return Ok(ExitCode::from(INTERRUPTED));
+    }
+    let hours = finished.elapsed.as_secs_f64() / 3600.0;
+    printer.say(&format!(
+        "\n{} {} completed in {hours:.3} hours{}.",
+        finished.epochs,
+        if finished.epochs == 1 { "epoch" } else { "epochs" },
+        if finished.stopped_early { ", stopped early because nothing improved any more" } else { "" }
+    ));
+    let weights = if finished.best.exists() { &finished.best } else { &finished.last };
+    if let Some(validation) = &finished.validation {
+        printer.say(&format!(
+            "The best epoch was {}; its weights, {}, on the validation images:",
+            finished.best_epoch + 1,
+            weights.display()
+        ));
+        printer.result(&report_table(&validation.report, true));
+        if !args.noplots {
+            save_report_plots(run, &validation.report, &console.names)?;
+        }
+    }
+    let drawn = run.join("detections");
+    if is_demo {
+        let images = Path::new(demo::FOLDER).join("images/test");
+        let count = detect::draw_folder(weights, &images, &drawn)?;
+        printer.say(&format!("{count} test images with their detections are in {}", drawn.display()));
+    }
+    printer.say(&format!("Results saved to {}", run.path().display()));
+    if is_demo {
+        printer.say(&demo::next_steps(weights, &drawn));
+    } else {
+        printer.say(&format!("Find objects with: kinglet detect --weights {} --source IMAGES", weights.display()));
+    }
+    if args.json {
+        printer.data(&finished_json(&finished, run));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The end of a run as JSON.
+fn finished_json(finished: &Finished, run: &RunDir) -> serde_json::Value {
+    json!({
+        "saved_to": run.path(), "last": finished.last, "best": finished.best.exists().then_some(&finished.best),
+        "epochs": finished.epochs, "best_epoch": finished.best_epoch, "seconds": finished.elapsed.as_secs_f64(),
+        "stopped_early": finished.stopped_early, "interrupted": finished.interrupted,
+        "validation": finished.validation.as_ref().map(|v| report_json(&v.report)),
+    })
+}

@@ -1,0 +1,145 @@
+//! `kinglet val`: how good are these weights?
+
+use super::detect::speed_line;
+use super::{label_line, load_weights, raised, report_json, save_report_plots};
+use crate::args::ValArgs;
+use crate::errors::CliError;
+use crate::findings;
+use crate::output::write_file;
+use crate::printer::Printer;
+use crate::progress::Bar;
+use crate::run_dir::RunDir;
+use crate::sources::named;
+use kinglet_data::scan::Progress;
+use kinglet_data::{Dataset, Loader, LoaderOptions, ScanOptions};
+use kinglet_eval::coco_json::{CocoRecord, coco_records, to_json};
+use kinglet_eval::report_table;
+use kinglet_runtime::Detector;
+use kinglet_train::validate::{nms_options, validate};
+use kinglet_vision::{Detection, NmsOptions};
+use serde_json::json;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// More classes than this get rows of their own with `--verbose` only, as in YOLOv5.
+const ROWS: usize = 50;
+
+/// Shows a scan on a bar.
+struct ScanBar<'a>(&'a Bar);
+
+impl Progress for ScanBar<'_> {
+    fn advance(&self, done: usize, total: usize) {
+        self.0.advance(done, total);
+    }
+}
+
+/// Validates.
+///
+/// # Errors
+/// Weights and data that do not fit each other, no images, a folder that cannot be written.
+pub fn run(args: ValArgs, printer: &Printer) -> Result<ExitCode, CliError> {
+    let printer = &printer.json(args.json);
+    kinglet_kernels::threads::set_threads(args.threads);
+    let split = args.task.split().ok_or_else(|| {
+        CliError::usage(
+            "--task speed and study are not supported; the speed line of --task val tells milliseconds an image",
+        )
+    })?;
+    let loaded = load_weights(&args.weights)?;
+    let scan = ScanOptions { single_cls: args.single_cls, workers: args.workers, ..ScanOptions::default() };
+    let mut bar = Bar::new(printer, &format!("scanning {}", split.key()), 1);
+    let dataset = Dataset::open(&args.data, split, scan, &ScanBar(&bar))?;
+    bar.clear();
+    findings::print(&dataset, printer);
+    if dataset.names != loaded.names && !args.single_cls {
+        return Err(CliError::input(format!(
+            "the classes differ: `{}` was trained on {} ({}), `{}` has {} ({}); use the data YAML of the training",
+            args.weights.display(),
+            loaded.names.len(),
+            loaded.names.join(", "),
+            args.data.display(),
+            dataset.names.len(),
+            dataset.names.join(", ")
+        )));
+    }
+    if dataset.names.len() != loaded.names.len() {
+        return Err(CliError::input(format!(
+            "--single-cls needs weights of one class; `{}` has {}",
+            args.weights.display(),
+            loaded.names.len()
+        )));
+    }
+    if dataset.samples.is_empty() {
+        return Err(CliError::input(format!("`{}` has no usable image for `{}`", args.data.display(), split.key())));
+    }
+    let stride = loaded.model.max_stride();
+    let wanted = args.imgsz.unwrap_or(loaded.img);
+    let img = raised(wanted, stride);
+    if img != wanted {
+        printer.say(&format!("image side {wanted} raised to {img}, a multiple of the model's stride {stride}"));
+    }
+    let nms = NmsOptions { conf: args.conf_thres, iou: args.iou_thres, max_det: args.max_det, ..nms_options() };
+    if nms.conf > nms_options().conf {
+        printer.warn(&format!(
+            "--conf {} leaves out low scores, so mAP is lower than it should be; 0.001 is usual",
+            nms.conf
+        ));
+    }
+    let run = RunDir::create(&args.project, &args.name, args.exist_ok)?;
+    let names = dataset.names.clone();
+    let stems: HashMap<PathBuf, String> =
+        named(dataset.samples.iter().map(|s| s.path.clone()).collect()).into_iter().map(|s| (s.path, s.stem)).collect();
+    let options = LoaderOptions { workers: args.workers, stride, ..LoaderOptions::val(img, args.batch_size) };
+    let loader = Loader::new(Arc::new(dataset), options);
+    let mut detector = Detector::new(loaded.model);
+
+    let mut coco: Vec<CocoRecord> = Vec::new();
+    let mut failure = None;
+    let mut bar = Bar::new(printer, "validating", loader.batches());
+    let mut sink = |sample: &kinglet_data::Sample, found: &[Detection]| {
+        let stem = sample.path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+        if args.save_json {
+            coco.extend(coco_records(&stem, found, names.len() == 80));
+        }
+        if args.save_txt && failure.is_none() {
+            let size = (sample.width, sample.height);
+            let text: String = found.iter().map(|d| label_line(d, size, args.save_conf) + "\n").collect();
+            failure =
+                write_file(&run.join("labels").join(format!("{}.txt", stems[&sample.path])), text.as_bytes()).err();
+        }
+    };
+    let outcome = validate(&mut detector, &loader, &nms, None, &mut |done, _| bar.set(done), &mut sink);
+    bar.clear();
+    let validation = outcome.map_err(CliError::input)?;
+    if let Some(error) = failure {
+        return Err(error);
+    }
+    let report = &validation.report;
+    printer.result(&report_table(report, args.verbose || names.len() < ROWS));
+    printer.say(&speed_line(validation.speed_ms, validation.shape));
+    save_report_plots(&run, report, &names)?;
+    if args.save_json {
+        let stem = args.weights.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+        write_file(&run.join(format!("{stem}_predictions.json")), to_json(&coco).as_bytes())?;
+    }
+    let findings_text = findings::full_text(loader.dataset());
+    if !loader.dataset().findings.is_empty() {
+        write_file(&run.join("findings.txt"), findings_text.as_bytes())?;
+    }
+    printer.say(&format!("Results saved to {}", run.path().display()));
+    if args.json {
+        let mut value = report_json(report);
+        let [preprocess, inference, nms] = validation.speed_ms;
+        value["speed_ms"] = json!({"preprocess": preprocess, "inference": inference, "nms": nms});
+        printer.data(&value);
+    }
+    match args.min_map {
+        Some(least) if report.map50_95 < f64::from(least) => Err(CliError::input(format!(
+            "mAP50-95 is {:.4}, below the {least} that --min-map asks for",
+            report.map50_95
+        ))),
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
