@@ -18,7 +18,7 @@ use crate::schedule::{NOMINAL_BATCH, Schedule, Warmup, scaled_weight_decay};
 use crate::validate::{levels, nms_options, validate};
 use crate::TrainError;
 use kinglet_data::{
-    AugmentParams, Batch, DataYaml, Dataset, Loader, LoaderOptions, NoProgress, Rng, ScanOptions, Split, autoanchor, weights,
+    AugmentParams, Batch, DataYaml, Dataset, Loader, LoaderOptions, Rng, ScanOptions, Split, autoanchor, weights,
 };
 use kinglet_nn::{Model, Recording, Summary, WeightsFile};
 use kinglet_runtime::Detector;
@@ -27,7 +27,7 @@ use kinglet_tensor::{Gradients, Mode, ParamKind, Session};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// The settings in which the recipes differ.
@@ -528,10 +528,35 @@ impl Trainer {
     }
 }
 
+/// How far a scan is, written by its threads and read by the one that tells the observer.
+#[derive(Default)]
+struct ScanProgress {
+    done: AtomicUsize,
+    total: AtomicUsize,
+}
+
+impl kinglet_data::Progress for ScanProgress {
+    fn advance(&self, done: usize, total: usize) {
+        self.done.fetch_max(done, Ordering::Relaxed);
+        self.total.store(total, Ordering::Relaxed);
+    }
+}
+
+/// Scans a split, telling the observer how far it is.
 fn scan(yaml: &DataYaml, split: Split, options: &TrainOptions, observer: &mut dyn Observer) -> Result<Dataset, TrainError> {
     let scan = ScanOptions { single_cls: options.single_cls, workers: options.workers, ..ScanOptions::default() };
-    observer.scanning(split.key(), 0, 0);
-    let dataset = Dataset::scan(yaml.clone(), split, scan, &NoProgress)?;
+    let progress = ScanProgress::default();
+    let dataset = std::thread::scope(|scope| {
+        let scanning = scope.spawn(|| Dataset::scan(yaml.clone(), split, scan, &progress));
+        while !scanning.is_finished() {
+            let (done, total) = (progress.done.load(Ordering::Relaxed), progress.total.load(Ordering::Relaxed));
+            if total > 0 {
+                observer.scanning(split.key(), done, total);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        scanning.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })?;
     observer.scanned(&dataset);
     Ok(dataset)
 }

@@ -35,6 +35,7 @@ const TWINS: f64 = 6.0;
 const CALM_LOSS: usize = 2;
 /// The same for the gradient, which rounding moves more: the twins of yolov5n are 0.4 % apart in step 1.
 const CALM_GRADIENT: usize = 1;
+// The settings of the golden run.
 const STEPS: usize = 10;
 const LR: f64 = 0.01;
 const MOMENTUM: f64 = 0.937;

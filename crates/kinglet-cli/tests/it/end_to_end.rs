@@ -1,0 +1,176 @@
+//! Train, interrupt, resume, validate, detect, on a tiny drawn data set.
+//!
+//! Two runs are compared byte for byte, so both have a folder of their own and the same relative paths: a checkpoint
+//! names its data and its run folder.
+
+use crate::program::{Ran, command, files, kinglet};
+use kinglet_data::synthetic::{SyntheticOptions, generate};
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::OnceLock;
+use std::time::Duration;
+use tempfile::TempDir;
+
+const TRAIN: &str = "train --data data/data.yaml --cfg kinglet_small --img 64 --batch 4 --epochs 3 --workers 2";
+const BEST: &str = "runs/train/exp/weights/best.safetensors";
+const LAST: &str = "runs/train/exp/weights/last.safetensors";
+
+fn folder_with_data() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let options = SyntheticOptions { train: 12, val: 6, test: 3, seed: 1 };
+    generate(folder.path().join("data"), options).unwrap();
+    folder
+}
+
+/// A folder in which a run of three epochs has finished; the tests below read it.
+fn trained() -> &'static Path {
+    static FOLDER: OnceLock<(TempDir, String)> = OnceLock::new();
+    let (folder, _) = FOLDER.get_or_init(|| {
+        let folder = folder_with_data();
+        let ran = kinglet(folder.path(), TRAIN).ok();
+        (folder, ran.stderr)
+    });
+    folder.path()
+}
+
+fn bytes(folder: &Path, file: &str) -> Vec<u8> {
+    std::fs::read(folder.join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
+#[test]
+fn a_run_folder_holds_settings_results_plots_and_weights() {
+    let run = trained().join("runs/train/exp");
+    let expected = [
+        "F1_curve.png",
+        "PR_curve.png",
+        "P_curve.png",
+        "R_curve.png",
+        "confusion_matrix.png",
+        "findings.txt",
+        "hyp.yaml",
+        "opt.yaml",
+        "results.csv",
+        "results.png",
+        "weights/best.safetensors",
+        "weights/last.safetensors",
+    ];
+    assert_eq!(files(&run), expected);
+    let csv = std::fs::read_to_string(run.join("results.csv")).unwrap();
+    assert_eq!(csv.lines().count(), 4, "{csv}");
+    assert!(csv.lines().skip(1).all(|line| line.split(',').all(|v| v.trim().parse::<f64>().is_ok())), "{csv}");
+    let opt = std::fs::read_to_string(run.join("opt.yaml")).unwrap();
+    assert!(opt.contains("epochs: 3\n") && opt.contains("imgsz: 64\n"), "{opt}");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes_whatever_the_threads() {
+    let again = folder_with_data();
+    let ran = kinglet(again.path(), &format!("{TRAIN} --threads 1 --workers 1 --json")).ok();
+    let value: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(value["epochs"], 3);
+    // The number of loader threads is one of the settings that a checkpoint keeps, so tensors are compared.
+    let tensors = |folder: &Path, file: &str| kinglet_nn::WeightsFile::load(&folder.join(file)).unwrap().tensors;
+    assert_eq!(tensors(again.path(), LAST), tensors(trained(), LAST));
+    assert_eq!(bytes(again.path(), "runs/train/exp/results.csv"), bytes(trained(), "runs/train/exp/results.csv"));
+}
+
+#[test]
+fn a_killed_run_resumes_to_the_same_bytes() {
+    let folder = folder_with_data();
+    let mut child = command(folder.path(), TRAIN).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    // Killed as soon as the second epoch is under way: the results of the first are on disk then.
+    let csv = folder.path().join("runs/train/exp/results.csv");
+    while !csv.exists() && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let _ = child.kill(); // SIGKILL; fails where the run has already ended
+    let status = child.wait().unwrap();
+    if !status.success() {
+        kinglet(folder.path(), "train --resume").ok();
+    }
+    assert_eq!(bytes(folder.path(), LAST), bytes(trained(), LAST));
+    assert_eq!(bytes(folder.path(), BEST), bytes(trained(), BEST));
+    let leftovers: Vec<String> = files(folder.path()).into_iter().filter(|f| f.ends_with(".tmp")).collect();
+    assert!(leftovers.is_empty(), "{leftovers:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_says_how_to_go_on() {
+    let folder = folder_with_data();
+    let line = TRAIN.replace("--epochs 3", "--epochs 500");
+    let child = command(folder.path(), &line).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let csv = folder.path().join("runs/train/exp/results.csv");
+    while !csv.exists() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let signalled = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(signalled.success());
+    let ran = Ran::from(child.wait_with_output().unwrap());
+    assert_eq!(ran.code, 130, "{}", ran.all());
+    assert!(ran.stderr.contains(&format!("kinglet train --resume {LAST}")), "{}", ran.stderr);
+}
+
+#[test]
+fn finished_runs_are_not_resumed() {
+    let ran = kinglet(trained(), &format!("train --resume {LAST}"));
+    assert_eq!(ran.code, 1, "{}", ran.all());
+    assert!(ran.stderr.contains("finished run"), "{}", ran.stderr);
+}
+
+#[test]
+fn val_measures_and_checks() {
+    let folder = trained();
+    let line = format!(
+        "val --weights {BEST} --data data/data.yaml --project runs/measured --save-txt --save-conf --save-json"
+    );
+    let ran = kinglet(folder, &format!("{line} --json")).ok();
+    let value: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(value["images"], 6);
+    assert!(value["speed_ms"]["inference"].as_f64().unwrap() > 0.0);
+    assert!((0.0..=1.0).contains(&value["map50_95"].as_f64().unwrap()));
+    assert!(folder.join("runs/measured/exp/best_predictions.json").is_file());
+    assert!(folder.join("runs/measured/exp/PR_curve.png").is_file());
+    let failed = kinglet(folder, &format!("{line} --min-map 1.0"));
+    assert_eq!(failed.code, 1, "{}", failed.all());
+    assert!(failed.stderr.contains("--min-map"), "{}", failed.stderr);
+    assert!(failed.stderr.contains("Speed: "), "{}", failed.stderr);
+}
+
+#[test]
+fn val_refuses_data_of_other_classes() {
+    let folder = trained();
+    let yaml = "path: data\ntrain: images/train\nval: images/val\nnames: [ring, star]\n";
+    std::fs::write(folder.join("other.yaml"), yaml).unwrap();
+    std::fs::create_dir_all(folder.join("few/images/val")).unwrap();
+    let ran = kinglet(folder, &format!("val --weights {BEST} --data other.yaml"));
+    assert_eq!(ran.code, 1, "{}", ran.all());
+}
+
+#[test]
+fn detect_draws_lists_and_goes_on_after_a_broken_image() {
+    let folder = folder_with_data();
+    let weights = trained().join(BEST);
+    let weights = weights.display();
+    let images = folder.path().join("mixed");
+    std::fs::create_dir(&images).unwrap();
+    let test = folder.path().join("data/images/test");
+    let first = std::fs::read_dir(&test).unwrap().flatten().map(|e| e.path()).min().unwrap();
+    std::fs::copy(&first, images.join("good.jpg")).unwrap();
+    std::fs::write(images.join("bad.jpg"), "no picture").unwrap();
+    let all = "--save-txt --save-conf --save-crop --save-json --save-csv --conf 0.001 --max-det 5";
+    let ran = kinglet(folder.path(), &format!("detect --weights {weights} --source mixed {all}"));
+    assert_eq!(ran.code, 1, "{}", ran.all());
+    assert!(ran.stdout.starts_with("image 2/2 mixed/good.jpg: "), "{}", ran.all());
+    assert!(ran.stderr.contains("bad.jpg") && ran.stderr.contains("1 of 2 images"), "{}", ran.stderr);
+    let written = files(&folder.path().join("runs/detect/exp"));
+    for file in ["good.jpg", "predictions.csv", "predictions.json"] {
+        assert!(written.contains(&file.to_owned()), "{written:?}");
+    }
+    let json =
+        kinglet(folder.path(), &format!("detect --weights {weights} --source mixed/good.jpg --nosave --json")).ok();
+    let value: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(value["images"].as_array().map(Vec::len), Some(1));
+    assert!(value["saved_to"].is_null());
+    assert!(!folder.path().join("runs/detect/exp2").exists());
+}

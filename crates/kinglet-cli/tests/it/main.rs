@@ -1,0 +1,6 @@
+//! The `kinglet` program from outside: what it prints, what it writes, how it exits.
+
+mod end_to_end;
+mod help;
+mod messages;
+mod program;
