@@ -187,18 +187,20 @@ impl Observer for Console<'_> {
         self.current.bar.keep();
         self.validating.clear();
         let remark = if epoch.is_best { "  best so far" } else { "" };
+        // Plain output gets its two head lines once, a terminal above every epoch.
+        let needs_header = self.printer.animates() || !self.header_printed;
         if !self.printer.animates() {
-            if !self.header_printed {
+            if needs_header {
                 self.printer.say(&epoch_header());
-                self.header_printed = true;
             }
             self.printer.say(&format!("{}  {}", self.current.row, clock(epoch.elapsed)));
         }
         if let Some(validation) = &epoch.validation {
             let r = &validation.report;
-            if self.printer.animates() || epoch.epoch == 0 {
+            if needs_header {
                 self.printer.say(&table_header());
             }
+            self.header_printed = true;
             let values = [r.precision, r.recall, r.map50, r.map50_95];
             self.printer.say(&format!("{}{remark}", table_row("all", r.images, r.instances, values)));
         }

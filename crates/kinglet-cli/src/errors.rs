@@ -26,10 +26,11 @@ impl CliError {
 
     /// A file or folder that cannot be written.
     pub fn write(path: &Path, error: &std::io::Error) -> Self {
-        CliError::Input(format!(
-            "cannot write `{}`: {error}; choose a folder that can be written with --project",
-            path.display()
-        ))
+        let advice = match error.kind() {
+            std::io::ErrorKind::StorageFull => "free some space, or choose a folder on another disk with --project",
+            _ => "choose a folder that can be written with --project",
+        };
+        CliError::Input(format!("cannot write `{}`: {error}; {advice}", path.display()))
     }
 
     /// A file or folder that cannot be read.

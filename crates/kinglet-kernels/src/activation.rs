@@ -27,6 +27,8 @@ pub enum Activation {
     Sigmoid,
     /// x * sigmoid(x)
     Silu,
+    /// x * tanh(ln(1 + e^x))
+    Mish,
 }
 
 /// Runs `$body` with `$a` bound to the activation as a constant, so that inlined kernels lose their `match`.
@@ -66,6 +68,10 @@ macro_rules! specialise {
                 let $a = Act::Silu;
                 $body
             }
+            Act::Mish => {
+                let $a = Act::Mish;
+                $body
+            }
         }
     }};
 }
@@ -78,6 +84,21 @@ const THIRD: f32 = 1.0 / 3.0;
 unsafe fn hard_sigmoid<S: Simd>(x: S::V) -> S::V {
     // SAFETY: the caller's promise.
     unsafe { S::min(S::splat(1.0), S::max(S::splat(0.0), S::fma(x, S::splat(SIXTH), S::splat(0.5)))) }
+}
+
+/// tanh(ln(1 + e^x)) and its derivative. With n = e^x (e^x + 2) they are n / (n + 2) and 4 e^x (e^x + 1) / (n + 2)^2; from
+/// x = 20 on they are 1 and 0 to rounding, which keeps the square from overflowing.
+#[inline(always)]
+unsafe fn mish_gate<S: Simd>(x: S::V) -> (S::V, S::V) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let (one, two) = (S::splat(1.0), S::splat(2.0));
+        let e = S::exp(S::min(x, S::splat(20.0)));
+        let n = S::mul(e, S::add(e, two));
+        let below = S::add(n, two);
+        let slope = S::div(S::mul(S::mul(S::splat(4.0), e), S::add(e, one)), S::mul(below, below));
+        (S::div(n, below), slope)
+    }
 }
 
 /// `activation(x)`, lane by lane.
@@ -98,6 +119,7 @@ pub unsafe fn apply_simd<S: Simd>(activation: Activation, x: S::V) -> S::V {
             Activation::HardSwish => S::mul(x, hard_sigmoid::<S>(x)),
             Activation::Sigmoid => S::sigmoid(x),
             Activation::Silu => S::mul(x, S::sigmoid(x)),
+            Activation::Mish => S::mul(x, mish_gate::<S>(x).0),
         }
     }
 }
@@ -132,6 +154,10 @@ pub unsafe fn derivative_simd<S: Simd>(activation: Activation, x: S::V) -> S::V 
             Activation::Silu => {
                 let s = S::sigmoid(x);
                 S::mul(s, S::fma(x, S::sub(one, s), one))
+            }
+            Activation::Mish => {
+                let (gate, slope) = mish_gate::<S>(x);
+                S::fma(x, slope, gate)
             }
         }
     }
@@ -257,7 +283,7 @@ pub(crate) mod tests {
     use crate::reference;
 
     /// Every activation.
-    pub(crate) const ALL: [Activation; 8] = [
+    pub(crate) const ALL: [Activation; 9] = [
         Activation::Identity,
         Activation::Relu,
         Activation::Relu6,
@@ -266,6 +292,7 @@ pub(crate) mod tests {
         Activation::HardSwish,
         Activation::Sigmoid,
         Activation::Silu,
+        Activation::Mish,
     ];
 
     #[test]

@@ -6,7 +6,7 @@
 /// Batch size for which `weight_decay` and `lr0` are meant; smaller batches are accumulated up to it.
 pub const NOMINAL_BATCH: usize = 64;
 
-/// The fewest iterations a warm-up lasts, however small the data set.
+/// The fewest iterations a warm-up lasts in YOLOv5, however small the data set.
 pub const MIN_WARMUP_ITERATIONS: usize = 100;
 
 /// Shape of the learning-rate curve over the epochs.
@@ -71,11 +71,11 @@ pub struct Warmup {
 }
 
 impl Warmup {
-    /// Plans the warm-up of a run with `batches` batches per epoch of `batch` images each.
-    pub fn new(hyp: &crate::hyp::Hyp, batches: usize, batch: usize, nominal: usize) -> Self {
+    /// Plans the warm-up of a run with `batches` batches per epoch of `batch` images each, `least` iterations at least.
+    pub fn new(hyp: &crate::hyp::Hyp, batches: usize, batch: usize, nominal: usize, least: usize) -> Self {
         let iterations = (hyp.warmup_epochs * batches as f64).round_ties_even().max(0.0) as usize;
         Warmup {
-            iterations: iterations.max(MIN_WARMUP_ITERATIONS),
+            iterations: iterations.max(least),
             lr0: hyp.lr0,
             bias_lr: hyp.warmup_bias_lr,
             start_momentum: hyp.warmup_momentum,

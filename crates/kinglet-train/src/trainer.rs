@@ -14,7 +14,7 @@ use crate::loss::{Loss, LossOptions};
 use crate::multi_scale;
 use crate::optim::{MAX_GRAD_NORM, Optim, ParamGroup, clip_scale};
 use crate::options::{Recipe, TrainOptions};
-use crate::schedule::{NOMINAL_BATCH, Schedule, Warmup, scaled_weight_decay};
+use crate::schedule::{MIN_WARMUP_ITERATIONS, NOMINAL_BATCH, Schedule, Warmup, scaled_weight_decay};
 use crate::validate::{levels, nms_options, validate};
 use crate::TrainError;
 use kinglet_data::{
@@ -35,6 +35,8 @@ use std::time::{Duration, Instant};
 struct Plan {
     /// Images that an optimiser step should see.
     nominal: usize,
+    /// The fewest iterations of the warm-up.
+    least_warmup: usize,
     /// How the average forgets.
     ema: EmaRule,
     /// Batches over which BatchNorm's statistics are measured afresh for the averaged weights before each validation.
@@ -52,10 +54,17 @@ impl Plan {
     fn new(recipe: Recipe, batch: usize, batches: usize, epochs: usize) -> Self {
         match recipe {
             Recipe::Yolov5 => {
-                Plan { nominal: NOMINAL_BATCH, ema: EmaRule::YOLOV5, recalibrate: 0, close_mosaic: 0 }
+                Plan {
+                    nominal: NOMINAL_BATCH,
+                    least_warmup: MIN_WARMUP_ITERATIONS,
+                    ema: EmaRule::YOLOV5,
+                    recalibrate: 0,
+                    close_mosaic: 0,
+                }
             }
             Recipe::Kinglet => Plan {
                 nominal: batch.max(SMALL_NOMINAL),
+                least_warmup: 0,
                 ema: EmaRule::for_steps(batches * epochs),
                 recalibrate: RECALIBRATION_BATCHES,
                 close_mosaic: epochs / 10,
@@ -123,7 +132,8 @@ impl Trainer {
         let wrong = |message: &str| TrainError::Checkpoint { path: path.to_owned(), message: message.into() };
         let (Some(mut options), Some(progress)) = (header.options.clone(), header.progress.clone()) else {
             return Err(wrong(
-                "is of a finished run, nothing is left to resume; start a new run from it with `kinglet train --weights`",
+                "holds weights but no training state: it is of a finished run, or not a `last` file. Resume from an unfinished \
+                 run's weights/last.safetensors, or start a new run from these weights with `kinglet train --weights`",
             ));
         };
         if let Some(epochs) = epochs.filter(|&e| e != options.epochs) {
@@ -347,7 +357,7 @@ impl Trainer {
         let batches = loader.batches();
         let schedule = if self.options.cos_lr { Schedule::Cosine } else { Schedule::Linear };
         let factor = schedule.factor(epoch, epochs, self.hyp.lrf);
-        let warmup = Warmup::new(&self.hyp, batches, self.options.batch, self.plan.nominal);
+        let warmup = Warmup::new(&self.hyp, batches, self.options.batch, self.plan.nominal, self.plan.least_warmup);
         let mut losses = [0.0; 3];
         let mut lrs = [0.0; 3];
         let mut recent: Vec<Batch> = Vec::new();
@@ -595,6 +605,12 @@ fn start_weights(options: &TrainOptions, model: &mut Model, observer: &mut dyn O
         });
     }
     observer.transferred(path, &transfer);
+    // The same model file: the weights belong to the anchors they were trained with.
+    if let Ok(header) = checkpoint::header(&file, path)
+        && header.model_yaml == options.model_yaml
+    {
+        model.anchors = header.anchors;
+    }
     Ok(())
 }
 

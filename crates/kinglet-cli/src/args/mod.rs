@@ -11,13 +11,15 @@ pub use inspect::{BlocksArgs, InspectArgs};
 pub use train::TrainArgs;
 pub use val::ValArgs;
 
-use clap::{Parser, Subcommand};
+use clap::{ArgAction, Parser, Subcommand};
 
 /// The whole command line.
 #[derive(Debug, Parser)]
 #[command(
     name = "kinglet",
+    bin_name = "kinglet",
     version,
+    disable_help_flag = true,
     about = "Train and run light object detectors on ordinary machines",
     after_help = "Begin with `kinglet train`: without a data set it draws one, learns it in about two minutes and shows \
                   what it found.\n`kinglet COMMAND --help` explains a command and gives examples.",
@@ -27,6 +29,10 @@ use clap::{Parser, Subcommand};
     max_term_width = 100
 )]
 pub struct Cli {
+    /// Print help
+    // One compact form for `-h` and `--help`.
+    #[arg(long, short, global = true, action = ArgAction::HelpShort, help_heading = "Output")]
+    pub help: Option<bool>,
     /// Print results and warnings only
     #[arg(long, short, global = true, help_heading = "Output")]
     pub quiet: bool,

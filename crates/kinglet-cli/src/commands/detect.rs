@@ -169,9 +169,19 @@ fn image_json(
 ) -> serde_json::Value {
     let detections: Vec<serde_json::Value> = found
         .iter()
-        .map(|d| json!({"class": d.class, "name": class_name(names, d.class), "confidence": d.score, "box": d.xyxy}))
+        .map(|d| {
+            json!({
+                "class": d.class, "name": class_name(names, d.class), "confidence": shown(d.score, 1e5),
+                "box": d.xyxy.map(|v| shown(v, 1e3)),
+            })
+        })
         .collect();
     json!({"image": source.path, "width": width, "height": height, "detections": detections})
+}
+
+/// A number with as many decimals as `scale` has zeros, instead of the digits that single precision does not have.
+fn shown(value: f32, scale: f64) -> f64 {
+    (f64::from(value) * scale).round_ties_even() / scale
 }
 
 /// A CSV field, quoted where it must be.

@@ -231,7 +231,7 @@ fn train(
         save_plot(run, "results.png", &results.plot())?;
     }
     if finished.interrupted {
-        printer.say(&format!("\n{} epochs completed before the interruption.", finished.epochs));
+        printer.say(&format!("\n{} completed before the interruption.", epochs(finished.epochs)));
         printer.say(&format!("Go on with: kinglet train --resume {}", finished.last.display()));
         if args.json {
             printer.data(&finished_json(&finished, run));
@@ -240,9 +240,8 @@ fn train(
     }
     let hours = finished.elapsed.as_secs_f64() / 3600.0;
     printer.say(&format!(
-        "\n{} {} completed in {hours:.3} hours{}.",
-        finished.epochs,
-        if finished.epochs == 1 { "epoch" } else { "epochs" },
+        "\n{} completed in {hours:.3} hours{}.",
+        epochs(finished.epochs),
         if finished.stopped_early { ", stopped early because nothing improved any more" } else { "" }
     ));
     let weights = if finished.best.exists() { &finished.best } else { &finished.last };
@@ -273,6 +272,11 @@ fn train(
         printer.data(&finished_json(&finished, run));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A number of epochs in words.
+fn epochs(n: usize) -> String {
+    format!("{n} epoch{}", if n == 1 { "" } else { "s" })
 }
 
 /// The end of a run as JSON.

@@ -11,7 +11,7 @@ use crate::progress::Bar;
 use crate::run_dir::RunDir;
 use crate::sources::named;
 use kinglet_data::scan::Progress;
-use kinglet_data::{Dataset, Loader, LoaderOptions, ScanOptions};
+use kinglet_data::{DataYaml, Dataset, Loader, LoaderOptions, ScanOptions};
 use kinglet_eval::coco_json::{CocoRecord, coco_records, to_json};
 use kinglet_eval::report_table;
 use kinglet_runtime::Detector;
@@ -48,29 +48,13 @@ pub fn run(args: ValArgs, printer: &Printer) -> Result<ExitCode, CliError> {
         )
     })?;
     let loaded = load_weights(&args.weights)?;
+    let yaml = DataYaml::load(&args.data)?;
+    check_classes(&args, &yaml.names, &loaded.names)?;
     let scan = ScanOptions { single_cls: args.single_cls, workers: args.workers, ..ScanOptions::default() };
     let mut bar = Bar::new(printer, &format!("scanning {}", split.key()), 1);
-    let dataset = Dataset::open(&args.data, split, scan, &ScanBar(&bar))?;
+    let dataset = Dataset::scan(yaml, split, scan, &ScanBar(&bar))?;
     bar.clear();
     findings::print(&dataset, printer);
-    if dataset.names != loaded.names && !args.single_cls {
-        return Err(CliError::input(format!(
-            "the classes differ: `{}` was trained on {} ({}), `{}` has {} ({}); use the data YAML of the training",
-            args.weights.display(),
-            loaded.names.len(),
-            loaded.names.join(", "),
-            args.data.display(),
-            dataset.names.len(),
-            dataset.names.join(", ")
-        )));
-    }
-    if dataset.names.len() != loaded.names.len() {
-        return Err(CliError::input(format!(
-            "--single-cls needs weights of one class; `{}` has {}",
-            args.weights.display(),
-            loaded.names.len()
-        )));
-    }
     if dataset.samples.is_empty() {
         return Err(CliError::input(format!("`{}` has no usable image for `{}`", args.data.display(), split.key())));
     }
@@ -142,4 +126,27 @@ pub fn run(args: ValArgs, printer: &Printer) -> Result<ExitCode, CliError> {
         ))),
         _ => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// Whether weights and data mean the same classes by the same numbers.
+fn check_classes(args: &ValArgs, data: &[String], weights: &[String]) -> Result<(), CliError> {
+    if args.single_cls && weights.len() != 1 {
+        return Err(CliError::input(format!(
+            "--single-cls needs weights of one class; `{}` has {}",
+            args.weights.display(),
+            weights.len()
+        )));
+    }
+    if args.single_cls || data == weights {
+        return Ok(());
+    }
+    Err(CliError::input(format!(
+        "the classes differ: `{}` was trained on {} ({}), `{}` has {} ({}); use the data YAML of the training",
+        args.weights.display(),
+        weights.len(),
+        weights.join(", "),
+        args.data.display(),
+        data.len(),
+        data.join(", ")
+    )))
 }

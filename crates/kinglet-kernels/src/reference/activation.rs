@@ -16,6 +16,7 @@ pub fn apply<T: Float>(activation: Activation, x: T) -> T {
         Activation::HardSwish => x * clamp01((x + c(3.0)) / c(6.0)),
         Activation::Sigmoid => T::ONE / (T::ONE + (-x).exp()),
         Activation::Silu => x / (T::ONE + (-x).exp()),
+        Activation::Mish => x * mish_gate(x),
     }
 }
 
@@ -32,6 +33,21 @@ pub fn derivative<T: Float>(activation: Activation, x: T) -> T {
             if x < c(-3.0) { T::ZERO } else if x > c(3.0) { T::ONE } else { (x + x + c(3.0)) / c(6.0) }
         }
         Activation::Sigmoid => { let s = T::ONE / (T::ONE + (-x).exp()); s * (T::ONE - s) }
+        Activation::Mish => {
+            let s = T::ONE / (T::ONE + (-x).exp());
+            let t = mish_gate(x);
+            t + x * s * (T::ONE - t * t)
+        }
         Activation::Silu => { let s = T::ONE / (T::ONE + (-x).exp()); s * (T::ONE + x * (T::ONE - s)) }
     }
+}
+
+/// tanh(ln(1 + e^x)), without overflow.
+fn mish_gate<T: Float>(x: T) -> T {
+    if x > T::from_f64(20.0) {
+        return T::ONE;
+    }
+    let e = x.exp();
+    let n = e * (e + T::from_f64(2.0));
+    n / (n + T::from_f64(2.0))
 }

@@ -45,7 +45,7 @@ pub(super) fn tail(args: &mut ArgCursor<'_>, cx: &Context) -> Result<Tail, SpecE
         );
         return Err(SpecErrorKind::Inputs { message });
     }
-    Ok(Tail { c_out, shortcut, groups, hidden, activation: super::activation(cx.default_activation)? })
+    Ok(Tail { c_out, shortcut, groups, hidden, activation: super::activation(cx.default_activation) })
 }
 
 impl Block for Bottleneck {

@@ -24,7 +24,7 @@ impl Block for ConvBlock {
         let padding = args.opt_usize_or_none("padding")?;
         let groups = args.opt_positive("groups", 1)?;
         let dilation = args.opt_positive("dilation", 1)?;
-        let activation = super::activation(args.opt_activation("activation", cx.default_activation)?)?;
+        let activation = super::activation(args.opt_activation("activation", cx.default_activation)?);
         // "Same" padding reckons with the dilated kernel.
         let padding = padding.unwrap_or((dilation * (kernel - 1) + 1) / 2);
         let conv = Conv { c_out, kernel, stride, padding, dilation, groups };

@@ -26,7 +26,7 @@ impl Block for DwConv {
         let kernel = args.opt_positive("kernel", 1)?;
         let stride = args.opt_positive("stride", 1)?;
         let dilation = args.opt_positive("dilation", 1)?;
-        let activation = super::activation(args.opt_activation("activation", cx.default_activation)?)?;
+        let activation = super::activation(args.opt_activation("activation", cx.default_activation)?);
         let groups = greatest_common_divisor(x.channels, c_out);
         let conv = Conv { padding: (dilation * (kernel - 1) + 1) / 2, dilation, groups, ..Conv::new(c_out, kernel, stride) };
         let shape = conv.plan(x)?;

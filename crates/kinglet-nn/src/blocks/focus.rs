@@ -24,7 +24,7 @@ impl Block for Focus {
         let stride = args.opt_positive("stride", 1)?;
         let padding = args.opt_usize_or_none("padding")?.unwrap_or(kernel / 2);
         let groups = args.opt_positive("groups", 1)?;
-        let activation = super::activation(args.opt_activation("activation", cx.default_activation)?)?;
+        let activation = super::activation(args.opt_activation("activation", cx.default_activation)?);
         if x.height % 2 != 0 || x.width % 2 != 0 {
             return Err(SpecErrorKind::Inputs { message: format!("needs an even height and width, found {x}") });
         }

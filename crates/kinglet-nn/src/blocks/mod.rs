@@ -35,7 +35,7 @@ pub use upsample::UpsampleBlock;
 pub use zero_pad::ZeroPad2d;
 
 use crate::Entry;
-use kinglet_spec::{Activation as Named, BlockKind, SpecErrorKind};
+use kinglet_spec::{Activation as Named, BlockKind};
 use kinglet_tensor::Activation;
 
 /// Every block, in the order in which `kinglet blocks` lists them.
@@ -59,16 +59,16 @@ pub static REGISTRY: &[&dyn BlockKind] = &[
 ];
 
 /// The activation that a model file names.
-fn activation(named: Named) -> Result<Activation, SpecErrorKind> {
-    Ok(match named {
+fn activation(named: Named) -> Activation {
+    match named {
         Named::Silu => Activation::Silu,
         Named::LeakyRelu(slope) => Activation::LeakyRelu(slope),
         Named::Relu => Activation::Relu,
         Named::Relu6 => Activation::Relu6,
         Named::Hardswish => Activation::HardSwish,
         Named::Identity => Activation::Identity,
-        Named::Mish => return Err(SpecErrorKind::Inputs { message: "cannot use nn.Mish(); nn.SiLU() is the closest".into() }),
-    })
+        Named::Mish => Activation::Mish,
+    }
 }
 
 /// h-swish where `hard_swish`, else ReLU: the two activations of MobileNetV3.

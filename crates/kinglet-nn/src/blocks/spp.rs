@@ -32,7 +32,7 @@ impl Block for Spp {
         let c_out = args.positive_arg("c_out")?;
         let windows = args.opt_usize_list("windows", &[5, 9, 13])?;
         windows.iter().try_for_each(|&k| odd_window(k).map(drop))?;
-        let activation = super::activation(cx.default_activation)?;
+        let activation = super::activation(cx.default_activation);
         if x.channels < 2 {
             return Err(SpecErrorKind::Inputs { message: format!("needs at least two input channels, found {}", x.channels) });
         }

@@ -22,7 +22,7 @@ impl Block for Sppf {
         let x = one_input(inputs)?;
         let c_out = args.positive_arg("c_out")?;
         let window = odd_window(args.opt_positive("window", 5)?)?;
-        let activation = super::activation(cx.default_activation)?;
+        let activation = super::activation(cx.default_activation);
         if x.channels < 2 {
             return Err(SpecErrorKind::Inputs { message: format!("needs at least two input channels, found {}", x.channels) });
         }

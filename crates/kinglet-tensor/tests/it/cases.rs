@@ -9,7 +9,7 @@ use kinglet_tensor::ops::{
 };
 use kinglet_tensor::{Activation, Graph, Init, ParamId, ParamKind, Params, Shape, Var};
 
-pub const ACTIVATIONS: [Activation; 8] = [
+pub const ACTIVATIONS: [Activation; 9] = [
     Activation::Identity,
     Activation::Relu,
     Activation::Relu6,
@@ -18,6 +18,7 @@ pub const ACTIVATIONS: [Activation; 8] = [
     Activation::HardSwish,
     Activation::Sigmoid,
     Activation::Silu,
+    Activation::Mish,
 ];
 
 /// A graph under construction with its parameters.

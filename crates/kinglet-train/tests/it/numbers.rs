@@ -3,7 +3,7 @@
 use kinglet_train::ema;
 use kinglet_train::hyp::{Hyp, builtin, builtin_names};
 use kinglet_train::loss::{LossOptions, ciou};
-use kinglet_train::schedule::{NOMINAL_BATCH, Rates, Schedule, Warmup, accumulate, scaled_weight_decay};
+use kinglet_train::schedule::{MIN_WARMUP_ITERATIONS, NOMINAL_BATCH, Rates, Schedule, Warmup, accumulate, scaled_weight_decay};
 
 use crate::golden;
 
@@ -62,7 +62,7 @@ fn ema_decay_equals_the_reference() {
 #[test]
 fn warm_up_is_linear_from_its_start_to_the_schedule() {
     let hyp = Hyp::default();
-    let warmup = Warmup::new(&hyp, 200, 16, NOMINAL_BATCH); // 3 epochs of 200 batches
+    let warmup = Warmup::new(&hyp, 200, 16, NOMINAL_BATCH, MIN_WARMUP_ITERATIONS); // 3 epochs of 200 batches
     assert_eq!(warmup.iterations, 600);
     assert_eq!(warmup.at(0, 1.0), Rates { lrs: [0.1, 0.0, 0.0], momentum: 0.8, accumulate: 1 });
     let middle = warmup.at(300, 0.5); // towards lr 0.005
@@ -79,7 +79,7 @@ fn warm_up_is_linear_from_its_start_to_the_schedule() {
 
 #[test]
 fn warm_up_lasts_at_least_100_iterations() {
-    assert_eq!(Warmup::new(&Hyp::default(), 4, 16, NOMINAL_BATCH).iterations, 100);
+    assert_eq!(Warmup::new(&Hyp::default(), 4, 16, NOMINAL_BATCH, MIN_WARMUP_ITERATIONS).iterations, 100);
 }
 
 #[test]
