@@ -24,6 +24,7 @@ use clap::{ArgAction, Parser, Subcommand};
     after_help = "Begin with `kinglet train`: without a data set it draws one, learns it in about two minutes and shows \
                   what it found.\n`kinglet COMMAND --help` explains a command and gives examples.",
     infer_long_args = true,
+    args_override_self = true,
     subcommand_required = true,
     arg_required_else_help = true,
     max_term_width = 100

@@ -67,10 +67,10 @@ pub enum Cache {
 /// `kinglet train`.
 #[derive(Debug, Clone, Args, Serialize)]
 #[command(after_help = "Examples:\n  \
-    kinglet train                                                   the demo: nothing else is needed\n  \
+    kinglet train                             the demo: nothing else is needed\n  \
     kinglet train --data data.yaml --cfg kinglet_small --img 320\n  \
-    kinglet train --data data.yaml --weights best.safetensors       go on from other weights\n  \
-    kinglet train --resume                                          the newest run that was interrupted\n\n\
+    kinglet train --data data.yaml --weights best.safetensors --epochs 50\n  \
+    kinglet train --resume                    goes on with the newest run\n\n\
     Results are saved to runs/train/exp, exp2, ...; Ctrl-C stops after the current batch and can be resumed.")]
 pub struct TrainArgs {
     /// Data YAML: where images are and what the classes are called; without it, a demo set is drawn

@@ -152,10 +152,10 @@ fn counts(detections: &[Detection], names: &[String]) -> String {
         return "(no detections), ".to_owned();
     }
     let mut text = String::new();
-    for class in 0..names.len() {
+    for (class, name) in names.iter().enumerate() {
         let n = detections.iter().filter(|d| d.class == class).count();
         if n > 0 {
-            text.push_str(&format!("{n} {}{}, ", names[class], if n > 1 { "s" } else { "" }));
+            text.push_str(&format!("{n} {name}{}, ", if n > 1 { "s" } else { "" }));
         }
     }
     text

@@ -11,6 +11,7 @@ use crate::output::write_file;
 use crate::run_dir::RunDir;
 use kinglet_eval::metrics::Report;
 use kinglet_eval::plots::{Curve, plot_confusion, plot_curve};
+use kinglet_train::TrainError;
 use kinglet_train::checkpoint::LoadedModel;
 use kinglet_vision::encode::png_bytes;
 use kinglet_vision::{Detection, Image};
@@ -27,7 +28,18 @@ pub(crate) fn load_weights(path: &Path) -> Result<LoadedModel, CliError> {
             path.display()
         )));
     }
-    kinglet_train::checkpoint::load_model(path).map_err(CliError::input)
+    if !path.is_file() {
+        return Err(CliError::input(format!(
+            "the weights `{}` do not exist; `kinglet train` writes them to runs/train/exp/weights/best.safetensors",
+            path.display()
+        )));
+    }
+    kinglet_train::checkpoint::load_model(path).map_err(|error| match error {
+        TrainError::Weights(_) => {
+            CliError::input(format!("{error}; expected a .safetensors file as `kinglet train` writes it"))
+        }
+        _ => CliError::input(error),
+    })
 }
 
 /// `size` raised to a multiple of `stride`, at least twice it.

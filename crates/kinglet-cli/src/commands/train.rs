@@ -112,6 +112,14 @@ fn listen_for_ctrl_c() {
 fn settings(args: &TrainArgs, data: PathBuf, printer: &Printer) -> Result<(TrainOptions, Hyp), CliError> {
     let is_demo = args.data.is_none();
     let weights = args.weights.as_ref().filter(|w| !w.is_empty()).map(PathBuf::from);
+    if !data.is_file() {
+        return Err(CliError::input(format!(
+            "the data YAML `{}` does not exist; it says where the images are: `train: images/train`, `val: images/val` \
+             and `names: [first, second]`",
+            data.display()
+        )));
+    }
+    let classes = DataYaml::load(&data)?.names.len();
     let model = match (&args.cfg, &weights) {
         (Some(cfg), _) if !cfg.is_empty() => zoo::model(cfg)?,
         (_, Some(weights)) => {
@@ -124,7 +132,6 @@ fn settings(args: &TrainArgs, data: PathBuf, printer: &Printer) -> Result<(Train
             zoo::model(DEFAULT_MODEL)?
         }
     };
-    let classes = DataYaml::load(&data)?.names.len();
     let nc = Some(if args.single_cls { 1 } else { classes });
     let options = ResolveOptions { nc, ..ResolveOptions::default() };
     let spec = kinglet_spec::resolve(&model.text, &model.file, kinglet_nn::REGISTRY, &options)?;
@@ -150,10 +157,12 @@ fn settings(args: &TrainArgs, data: PathBuf, printer: &Printer) -> Result<(Train
         [n] => (0..n).collect(),
         _ => args.freeze.clone(),
     };
-    if let Some(layer) = freeze.iter().find(|&&layer| layer >= spec.layers.len()) {
+    if freeze.iter().any(|&layer| layer >= spec.layers.len()) {
+        let given = args.freeze.iter().map(usize::to_string).collect::<Vec<_>>().join(" ");
         return Err(CliError::usage(format!(
-            "--freeze: `{}` has the layers 0 to {}, found {layer}",
+            "--freeze {given}: `{}` has {} layers, 0 to {}",
             model.file,
+            spec.layers.len(),
             spec.layers.len() - 1
         )));
     }

@@ -1,5 +1,7 @@
 //! The `kinglet` program from outside: what it prints, what it writes, how it exits.
 
+#![allow(clippy::unwrap_used)]
+
 mod end_to_end;
 mod help;
 mod messages;

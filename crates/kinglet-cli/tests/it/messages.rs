@@ -79,6 +79,11 @@ fn weights_of_pytorch() {
 }
 
 #[test]
+fn weights_that_do_not_exist() {
+    assert_snapshot!(told("detect --weights nothing.safetensors --source words.txt"));
+}
+
+#[test]
 fn a_source_that_does_not_exist() {
     assert_snapshot!(told("detect --weights broken.safetensors --source pictures"));
 }
