@@ -87,6 +87,9 @@ impl Summary {
     }
 }
 
+/// Columns for the arguments, at most.
+const WIDEST_ARGUMENTS: usize = 44;
+
 fn from_text(from: &[i64]) -> String {
     match from {
         [one] => one.to_string(),
@@ -96,7 +99,7 @@ fn from_text(from: &[i64]) -> String {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let widest = self.layers.iter().map(|l| l.args.len()).max().unwrap_or(0).clamp(9, 44);
+        let widest = self.layers.iter().map(|l| l.args.len()).max().unwrap_or(0).clamp(9, WIDEST_ARGUMENTS);
         writeln!(
             f,
             "{:>3} {:>18} {:>3} {:>9}  {:<17} {:<widest$} {:>16} {:>6} {:>8}",
@@ -112,7 +115,7 @@ impl fmt::Display for Summary {
                 l.number,
                 l.params,
                 l.module,
-                l.args,
+                shortened(&l.args, widest),
                 shape,
                 l.stride,
                 l.macs as f64 * 2e-9
@@ -129,6 +132,14 @@ impl fmt::Display for Summary {
             self.image.height
         )
     }
+}
+
+/// The text, cut with dots where it is longer than `width`; the head's anchors would push the columns apart.
+fn shortened(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    text.chars().take(width - 3).chain("...".chars()).collect()
 }
 
 /// Digits in groups of three: 5,206,333.

@@ -58,7 +58,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         multi_scale: false,
         image_weights: false,
         single_cls: false,
-        cache: true,
         workers: 1,
         dir: dir.into(),
     };

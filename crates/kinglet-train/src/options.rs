@@ -63,8 +63,6 @@ pub struct TrainOptions {
     pub image_weights: bool,
     /// All classes are one.
     pub single_cls: bool,
-    /// Keep decoded images in memory.
-    pub cache: bool,
     /// Loader threads; 0 for as many as the machine has.
     pub workers: usize,
     /// The run folder.

@@ -37,12 +37,12 @@ struct Plan {
     nominal: usize,
     /// The fewest iterations of the warm-up.
     least_warmup: usize,
+    /// Factor on the learning rate of weights and normalisation weights, and of biases after the warm-up.
+    lr_scale: f64,
     /// How the average forgets.
     ema: EmaRule,
     /// Batches over which BatchNorm's statistics are measured afresh for the averaged weights before each validation.
     recalibrate: usize,
-    /// Last epochs without mosaic and mixup.
-    close_mosaic: usize,
 }
 
 /// The smallest number of images that an optimiser step of our own recipe sees.
@@ -57,17 +57,17 @@ impl Plan {
                 Plan {
                     nominal: NOMINAL_BATCH,
                     least_warmup: MIN_WARMUP_ITERATIONS,
+                    lr_scale: 1.0,
                     ema: EmaRule::YOLOV5,
                     recalibrate: 0,
-                    close_mosaic: 0,
                 }
             }
             Recipe::Kinglet => Plan {
                 nominal: batch.max(SMALL_NOMINAL),
                 least_warmup: 0,
+                lr_scale: (NOMINAL_BATCH as f64 / batch.max(SMALL_NOMINAL) as f64).max(1.0).sqrt(),
                 ema: EmaRule::for_steps(batches * epochs),
                 recalibrate: RECALIBRATION_BATCHES,
-                close_mosaic: epochs / 10,
             },
         }
     }
@@ -82,8 +82,7 @@ pub struct Trainer {
     model: Model,
     train: Arc<Dataset>,
     val: Option<Loader>,
-    /// The usual loader, and the one of the last epochs.
-    loaders: [Loader; 2],
+    loader: Loader,
     optim: Optim,
     ema: Ema,
     loss: Loss,
@@ -184,17 +183,12 @@ impl Trainer {
         let frozen = |name: &str| model.layer_of(name).is_some_and(|layer| options.freeze.contains(&layer));
         let learns: Vec<bool> = model.params.iter().map(|(_, p)| p.kind.learns() && !frozen(&p.name)).collect();
         let mut optim = optimiser(&options, &hyp, &model, &learns);
-        let loader = |params: AugmentParams| {
-            let base = LoaderOptions::train(options.img, options.batch, params, options.seed);
-            let rect = options.rect;
-            Loader::new(
-                train.clone(),
-                LoaderOptions { rect, shuffle: !rect, workers: options.workers, cache_images: true, stride: model.max_stride(), ..base },
-            )
-        };
-        let params = augmentation(&hyp);
-        let loaders = [loader(params.clone()), loader(AugmentParams { mosaic: 0.0, mixup: 0.0, ..params })];
-        loaders[0].notes().iter().for_each(|n| observer.note(n));
+        let base = LoaderOptions::train(options.img, options.batch, augmentation(&hyp), options.seed);
+        let (rect, stride) = (options.rect, model.max_stride());
+        // Cached pictures cost memory only where there is plenty: the loader decides.
+        let usual = LoaderOptions { workers: options.workers, cache_images: true, stride, ..base };
+        let loader = Loader::new(train.clone(), LoaderOptions { rect, shuffle: !rect, ..usual });
+        loader.notes().iter().for_each(|n| observer.note(n));
         let val = val.map(|v| {
             let base = LoaderOptions::val(options.img, options.batch * 2);
             Loader::new(Arc::new(v), LoaderOptions { workers: options.workers, cache_images: true, stride: model.max_stride(), ..base })
@@ -230,7 +224,7 @@ impl Trainer {
         if resumed.is_none() && !options.noautoanchor {
             fit_anchors(&mut model, &train, &hyp, options.img, options.seed, observer);
         }
-        let plan = Plan::new(options.recipe, options.batch, loaders[0].batches(), options.epochs);
+        let plan = Plan::new(options.recipe, options.batch, loader.batches(), options.epochs);
         let head = model.head();
         let loss_options = LossOptions::scaled(&hyp, head.strides.len(), head.nc, options.img);
         let mut loss = Loss::new(loss_options, head.nc, &head.strides);
@@ -251,7 +245,7 @@ impl Trainer {
             model,
             train,
             val,
-            loaders,
+            loader,
             optim,
             ema,
             loss,
@@ -271,7 +265,7 @@ impl Trainer {
         std::fs::create_dir_all(&weights)
             .map_err(|source| TrainError::Io { action: "create", path: weights.clone(), source })?;
         let (last, best) = (weights.join("last.safetensors"), weights.join("best.safetensors"));
-        let batches = self.loaders[0].batches();
+        let batches = self.loader.batches();
         let summary = Summary::new(&self.model);
         observer.started(&Started {
             summary: &summary,
@@ -352,11 +346,10 @@ impl Trainer {
         observer: &mut dyn Observer,
     ) -> Result<Option<([f64; 3], [f64; 3])>, TrainError> {
         let epochs = self.options.epochs;
-        let closing = epoch + self.plan.close_mosaic >= epochs;
-        let loader = self.loaders[usize::from(closing)].clone();
+        let loader = self.loader.clone();
         let batches = loader.batches();
         let schedule = if self.options.cos_lr { Schedule::Cosine } else { Schedule::Linear };
-        let factor = schedule.factor(epoch, epochs, self.hyp.lrf);
+        let factor = schedule.factor(epoch, epochs, self.hyp.lrf) * self.plan.lr_scale;
         let warmup = Warmup::new(&self.hyp, batches, self.options.batch, self.plan.nominal, self.plan.least_warmup);
         let mut losses = [0.0; 3];
         let mut lrs = [0.0; 3];

@@ -200,7 +200,6 @@ fn settings(args: &TrainArgs, data: PathBuf, printer: &Printer) -> Result<(Train
         multi_scale: args.multi_scale,
         image_weights: args.image_weights,
         single_cls: args.single_cls,
-        cache: args.cache.is_some(),
         workers: args.workers,
         dir: PathBuf::new(),
     };
