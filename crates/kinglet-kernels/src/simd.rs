@@ -38,7 +38,10 @@ impl Isa {
         let mut list = Vec::new();
         #[cfg(target_arch = "x86_64")]
         {
-            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            if is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx2")
+                && is_x86_feature_detected!("fma")
+            {
                 list.push(Isa::Avx512);
             }
             if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
@@ -153,44 +156,72 @@ unsafe impl Simd for Scalar {
     const LANES: usize = 4;
     type V = [f32; 4];
     #[inline(always)]
-    unsafe fn splat(x: f32) -> Self::V { [x; 4] }
+    unsafe fn splat(x: f32) -> Self::V {
+        [x; 4]
+    }
     #[inline(always)]
-    unsafe fn load(p: *const f32) -> Self::V { unsafe { p.cast::<[f32; 4]>().read_unaligned() } }
+    unsafe fn load(p: *const f32) -> Self::V {
+        unsafe { p.cast::<[f32; 4]>().read_unaligned() }
+    }
     #[inline(always)]
-    unsafe fn store(p: *mut f32, v: Self::V) { unsafe { p.cast::<[f32; 4]>().write_unaligned(v) } }
+    unsafe fn store(p: *mut f32, v: Self::V) {
+        unsafe { p.cast::<[f32; 4]>().write_unaligned(v) }
+    }
     #[inline(always)]
     unsafe fn load_partial(p: *const f32, n: usize) -> Self::V {
         let mut v = [0.0; 4];
-        for (i, lane) in v.iter_mut().enumerate().take(n) { *lane = unsafe { *p.add(i) }; }
+        for (i, lane) in v.iter_mut().enumerate().take(n) {
+            *lane = unsafe { *p.add(i) };
+        }
         v
     }
     #[inline(always)]
     unsafe fn store_partial(p: *mut f32, v: Self::V, n: usize) {
-        for (i, lane) in v.iter().enumerate().take(n) { unsafe { *p.add(i) = *lane }; }
+        for (i, lane) in v.iter().enumerate().take(n) {
+            unsafe { *p.add(i) = *lane };
+        }
     }
     #[inline(always)]
-    unsafe fn add(a: Self::V, b: Self::V) -> Self::V { std::array::from_fn(|i| a[i] + b[i]) }
+    unsafe fn add(a: Self::V, b: Self::V) -> Self::V {
+        std::array::from_fn(|i| a[i] + b[i])
+    }
     #[inline(always)]
-    unsafe fn sub(a: Self::V, b: Self::V) -> Self::V { std::array::from_fn(|i| a[i] - b[i]) }
+    unsafe fn sub(a: Self::V, b: Self::V) -> Self::V {
+        std::array::from_fn(|i| a[i] - b[i])
+    }
     #[inline(always)]
-    unsafe fn mul(a: Self::V, b: Self::V) -> Self::V { std::array::from_fn(|i| a[i] * b[i]) }
+    unsafe fn mul(a: Self::V, b: Self::V) -> Self::V {
+        std::array::from_fn(|i| a[i] * b[i])
+    }
     #[inline(always)]
-    unsafe fn div(a: Self::V, b: Self::V) -> Self::V { std::array::from_fn(|i| a[i] / b[i]) }
+    unsafe fn div(a: Self::V, b: Self::V) -> Self::V {
+        std::array::from_fn(|i| a[i] / b[i])
+    }
     #[inline(always)]
-    unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V { std::array::from_fn(|i| a[i] * b[i] + c[i]) }
+    unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        std::array::from_fn(|i| a[i] * b[i] + c[i])
+    }
     #[inline(always)]
-    unsafe fn max(a: Self::V, b: Self::V) -> Self::V { std::array::from_fn(|i| if a[i] > b[i] { a[i] } else { b[i] }) }
+    unsafe fn max(a: Self::V, b: Self::V) -> Self::V {
+        std::array::from_fn(|i| if a[i] > b[i] { a[i] } else { b[i] })
+    }
     #[inline(always)]
-    unsafe fn min(a: Self::V, b: Self::V) -> Self::V { std::array::from_fn(|i| if a[i] < b[i] { a[i] } else { b[i] }) }
+    unsafe fn min(a: Self::V, b: Self::V) -> Self::V {
+        std::array::from_fn(|i| if a[i] < b[i] { a[i] } else { b[i] })
+    }
     #[inline(always)]
     unsafe fn select_gt(a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V {
         std::array::from_fn(|i| if a[i] > b[i] { x[i] } else { y[i] })
     }
     #[inline(always)]
-    unsafe fn round(a: Self::V) -> Self::V { std::array::from_fn(|i| a[i].round_ties_even()) }
+    unsafe fn round(a: Self::V) -> Self::V {
+        std::array::from_fn(|i| a[i].round_ties_even())
+    }
     #[inline(always)]
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    unsafe fn pow2(a: Self::V) -> Self::V { std::array::from_fn(|i| f32::from_bits(((a[i] as i32 + 127) << 23) as u32)) }
+    unsafe fn pow2(a: Self::V) -> Self::V {
+        std::array::from_fn(|i| f32::from_bits(((a[i] as i32 + 127) << 23) as u32))
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -218,11 +249,17 @@ mod x86 {
         const LANES: usize = 8;
         type V = __m256;
         #[inline(always)]
-        unsafe fn splat(x: f32) -> __m256 { unsafe { _mm256_set1_ps(x) } }
+        unsafe fn splat(x: f32) -> __m256 {
+            unsafe { _mm256_set1_ps(x) }
+        }
         #[inline(always)]
-        unsafe fn load(p: *const f32) -> __m256 { unsafe { _mm256_loadu_ps(p) } }
+        unsafe fn load(p: *const f32) -> __m256 {
+            unsafe { _mm256_loadu_ps(p) }
+        }
         #[inline(always)]
-        unsafe fn store(p: *mut f32, v: __m256) { unsafe { _mm256_storeu_ps(p, v) } }
+        unsafe fn store(p: *mut f32, v: __m256) {
+            unsafe { _mm256_storeu_ps(p, v) }
+        }
         #[inline(always)]
         unsafe fn load_partial(p: *const f32, n: usize) -> __m256 {
             unsafe { _mm256_maskload_ps(p, _mm256_loadu_si256(mask8(n).cast())) }
@@ -232,19 +269,33 @@ mod x86 {
             unsafe { _mm256_maskstore_ps(p, _mm256_loadu_si256(mask8(n).cast()), v) }
         }
         #[inline(always)]
-        unsafe fn add(a: __m256, b: __m256) -> __m256 { unsafe { _mm256_add_ps(a, b) } }
+        unsafe fn add(a: __m256, b: __m256) -> __m256 {
+            unsafe { _mm256_add_ps(a, b) }
+        }
         #[inline(always)]
-        unsafe fn sub(a: __m256, b: __m256) -> __m256 { unsafe { _mm256_sub_ps(a, b) } }
+        unsafe fn sub(a: __m256, b: __m256) -> __m256 {
+            unsafe { _mm256_sub_ps(a, b) }
+        }
         #[inline(always)]
-        unsafe fn mul(a: __m256, b: __m256) -> __m256 { unsafe { _mm256_mul_ps(a, b) } }
+        unsafe fn mul(a: __m256, b: __m256) -> __m256 {
+            unsafe { _mm256_mul_ps(a, b) }
+        }
         #[inline(always)]
-        unsafe fn div(a: __m256, b: __m256) -> __m256 { unsafe { _mm256_div_ps(a, b) } }
+        unsafe fn div(a: __m256, b: __m256) -> __m256 {
+            unsafe { _mm256_div_ps(a, b) }
+        }
         #[inline(always)]
-        unsafe fn fma(a: __m256, b: __m256, c: __m256) -> __m256 { unsafe { _mm256_fmadd_ps(a, b, c) } }
+        unsafe fn fma(a: __m256, b: __m256, c: __m256) -> __m256 {
+            unsafe { _mm256_fmadd_ps(a, b, c) }
+        }
         #[inline(always)]
-        unsafe fn max(a: __m256, b: __m256) -> __m256 { unsafe { _mm256_max_ps(a, b) } }
+        unsafe fn max(a: __m256, b: __m256) -> __m256 {
+            unsafe { _mm256_max_ps(a, b) }
+        }
         #[inline(always)]
-        unsafe fn min(a: __m256, b: __m256) -> __m256 { unsafe { _mm256_min_ps(a, b) } }
+        unsafe fn min(a: __m256, b: __m256) -> __m256 {
+            unsafe { _mm256_min_ps(a, b) }
+        }
         #[inline(always)]
         unsafe fn select_gt(a: __m256, b: __m256, x: __m256, y: __m256) -> __m256 {
             unsafe { _mm256_blendv_ps(y, x, _mm256_cmp_ps::<_CMP_GT_OQ>(a, b)) }
@@ -278,29 +329,53 @@ mod x86 {
         const LANES: usize = 16;
         type V = __m512;
         #[inline(always)]
-        unsafe fn splat(x: f32) -> __m512 { unsafe { _mm512_set1_ps(x) } }
+        unsafe fn splat(x: f32) -> __m512 {
+            unsafe { _mm512_set1_ps(x) }
+        }
         #[inline(always)]
-        unsafe fn load(p: *const f32) -> __m512 { unsafe { _mm512_loadu_ps(p) } }
+        unsafe fn load(p: *const f32) -> __m512 {
+            unsafe { _mm512_loadu_ps(p) }
+        }
         #[inline(always)]
-        unsafe fn store(p: *mut f32, v: __m512) { unsafe { _mm512_storeu_ps(p, v) } }
+        unsafe fn store(p: *mut f32, v: __m512) {
+            unsafe { _mm512_storeu_ps(p, v) }
+        }
         #[inline(always)]
-        unsafe fn load_partial(p: *const f32, n: usize) -> __m512 { unsafe { _mm512_maskz_loadu_ps(mask16(n), p) } }
+        unsafe fn load_partial(p: *const f32, n: usize) -> __m512 {
+            unsafe { _mm512_maskz_loadu_ps(mask16(n), p) }
+        }
         #[inline(always)]
-        unsafe fn store_partial(p: *mut f32, v: __m512, n: usize) { unsafe { _mm512_mask_storeu_ps(p, mask16(n), v) } }
+        unsafe fn store_partial(p: *mut f32, v: __m512, n: usize) {
+            unsafe { _mm512_mask_storeu_ps(p, mask16(n), v) }
+        }
         #[inline(always)]
-        unsafe fn add(a: __m512, b: __m512) -> __m512 { unsafe { _mm512_add_ps(a, b) } }
+        unsafe fn add(a: __m512, b: __m512) -> __m512 {
+            unsafe { _mm512_add_ps(a, b) }
+        }
         #[inline(always)]
-        unsafe fn sub(a: __m512, b: __m512) -> __m512 { unsafe { _mm512_sub_ps(a, b) } }
+        unsafe fn sub(a: __m512, b: __m512) -> __m512 {
+            unsafe { _mm512_sub_ps(a, b) }
+        }
         #[inline(always)]
-        unsafe fn mul(a: __m512, b: __m512) -> __m512 { unsafe { _mm512_mul_ps(a, b) } }
+        unsafe fn mul(a: __m512, b: __m512) -> __m512 {
+            unsafe { _mm512_mul_ps(a, b) }
+        }
         #[inline(always)]
-        unsafe fn div(a: __m512, b: __m512) -> __m512 { unsafe { _mm512_div_ps(a, b) } }
+        unsafe fn div(a: __m512, b: __m512) -> __m512 {
+            unsafe { _mm512_div_ps(a, b) }
+        }
         #[inline(always)]
-        unsafe fn fma(a: __m512, b: __m512, c: __m512) -> __m512 { unsafe { _mm512_fmadd_ps(a, b, c) } }
+        unsafe fn fma(a: __m512, b: __m512, c: __m512) -> __m512 {
+            unsafe { _mm512_fmadd_ps(a, b, c) }
+        }
         #[inline(always)]
-        unsafe fn max(a: __m512, b: __m512) -> __m512 { unsafe { _mm512_max_ps(a, b) } }
+        unsafe fn max(a: __m512, b: __m512) -> __m512 {
+            unsafe { _mm512_max_ps(a, b) }
+        }
         #[inline(always)]
-        unsafe fn min(a: __m512, b: __m512) -> __m512 { unsafe { _mm512_min_ps(a, b) } }
+        unsafe fn min(a: __m512, b: __m512) -> __m512 {
+            unsafe { _mm512_min_ps(a, b) }
+        }
         #[inline(always)]
         unsafe fn select_gt(a: __m512, b: __m512, x: __m512, y: __m512) -> __m512 {
             unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b), y, x) }
@@ -336,11 +411,17 @@ mod arm {
         const LANES: usize = 4;
         type V = float32x4_t;
         #[inline(always)]
-        unsafe fn splat(x: f32) -> Self::V { unsafe { vdupq_n_f32(x) } }
+        unsafe fn splat(x: f32) -> Self::V {
+            unsafe { vdupq_n_f32(x) }
+        }
         #[inline(always)]
-        unsafe fn load(p: *const f32) -> Self::V { unsafe { vld1q_f32(p) } }
+        unsafe fn load(p: *const f32) -> Self::V {
+            unsafe { vld1q_f32(p) }
+        }
         #[inline(always)]
-        unsafe fn store(p: *mut f32, v: Self::V) { unsafe { vst1q_f32(p, v) } }
+        unsafe fn store(p: *mut f32, v: Self::V) {
+            unsafe { vst1q_f32(p, v) }
+        }
         #[inline(always)]
         unsafe fn load_partial(p: *const f32, n: usize) -> Self::V {
             let mut t = [0.0f32; 4];
@@ -354,25 +435,41 @@ mod arm {
             unsafe { std::ptr::copy_nonoverlapping(t.as_ptr(), p, n) };
         }
         #[inline(always)]
-        unsafe fn add(a: Self::V, b: Self::V) -> Self::V { unsafe { vaddq_f32(a, b) } }
+        unsafe fn add(a: Self::V, b: Self::V) -> Self::V {
+            unsafe { vaddq_f32(a, b) }
+        }
         #[inline(always)]
-        unsafe fn sub(a: Self::V, b: Self::V) -> Self::V { unsafe { vsubq_f32(a, b) } }
+        unsafe fn sub(a: Self::V, b: Self::V) -> Self::V {
+            unsafe { vsubq_f32(a, b) }
+        }
         #[inline(always)]
-        unsafe fn mul(a: Self::V, b: Self::V) -> Self::V { unsafe { vmulq_f32(a, b) } }
+        unsafe fn mul(a: Self::V, b: Self::V) -> Self::V {
+            unsafe { vmulq_f32(a, b) }
+        }
         #[inline(always)]
-        unsafe fn div(a: Self::V, b: Self::V) -> Self::V { unsafe { vdivq_f32(a, b) } }
+        unsafe fn div(a: Self::V, b: Self::V) -> Self::V {
+            unsafe { vdivq_f32(a, b) }
+        }
         #[inline(always)]
-        unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V { unsafe { vfmaq_f32(c, a, b) } }
+        unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+            unsafe { vfmaq_f32(c, a, b) }
+        }
         #[inline(always)]
-        unsafe fn max(a: Self::V, b: Self::V) -> Self::V { unsafe { vmaxq_f32(a, b) } }
+        unsafe fn max(a: Self::V, b: Self::V) -> Self::V {
+            unsafe { vmaxq_f32(a, b) }
+        }
         #[inline(always)]
-        unsafe fn min(a: Self::V, b: Self::V) -> Self::V { unsafe { vminq_f32(a, b) } }
+        unsafe fn min(a: Self::V, b: Self::V) -> Self::V {
+            unsafe { vminq_f32(a, b) }
+        }
         #[inline(always)]
         unsafe fn select_gt(a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V {
             unsafe { vbslq_f32(vcgtq_f32(a, b), x, y) }
         }
         #[inline(always)]
-        unsafe fn round(a: Self::V) -> Self::V { unsafe { vrndnq_f32(a) } }
+        unsafe fn round(a: Self::V) -> Self::V {
+            unsafe { vrndnq_f32(a) }
+        }
         #[inline(always)]
         unsafe fn pow2(a: Self::V) -> Self::V {
             unsafe {

@@ -40,7 +40,11 @@ impl Conv {
     /// # Errors
     /// Channels that the groups do not divide, or a map smaller than the kernel.
     pub fn plan(&self, x: MapShape) -> Result<MapShape, SpecErrorKind> {
-        if self.c_out == 0 || self.groups == 0 || x.channels % self.groups != 0 || self.c_out % self.groups != 0 {
+        if self.c_out == 0
+            || self.groups == 0
+            || !x.channels.is_multiple_of(self.groups)
+            || !self.c_out.is_multiple_of(self.groups)
+        {
             let message = format!(
                 "needs input and output channels divisible by groups = {}, found {} and {}",
                 self.groups, x.channels, self.c_out

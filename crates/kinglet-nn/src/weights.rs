@@ -90,8 +90,8 @@ impl WeightsFile {
     /// # Errors
     /// A file that cannot be read, is not safetensors, or holds other types than F32 and F16.
     pub fn load(path: &Path) -> Result<Self, WeightsError> {
-        let bytes = std::fs::read(path)
-            .map_err(|source| WeightsError::Io { action: "read", path: path.to_owned(), source })?;
+        let bytes =
+            std::fs::read(path).map_err(|source| WeightsError::Io { action: "read", path: path.to_owned(), source })?;
         Self::parse(&bytes, path)
     }
 
@@ -100,14 +100,19 @@ impl WeightsFile {
     /// # Errors
     /// As [`Self::load`].
     pub fn parse(bytes: &[u8], path: &Path) -> Result<Self, WeightsError> {
-        let format = |e: safetensors::SafeTensorError| WeightsError::Format { path: path.to_owned(), message: e.to_string() };
+        let format =
+            |e: safetensors::SafeTensorError| WeightsError::Format { path: path.to_owned(), message: e.to_string() };
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(format)?;
         let file = SafeTensors::deserialize(bytes).map_err(format)?;
         let mut out = WeightsFile { metadata: header.metadata().clone().unwrap_or_default(), ..Default::default() };
         for (name, view) in file.tensors() {
             let values = match view.dtype() {
-                Dtype::F32 => view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
-                Dtype::F16 => view.data().chunks_exact(2).map(|b| half_to_f32(u16::from_le_bytes([b[0], b[1]]))).collect(),
+                Dtype::F32 => {
+                    view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+                }
+                Dtype::F16 => {
+                    view.data().chunks_exact(2).map(|b| half_to_f32(u16::from_le_bytes([b[0], b[1]]))).collect()
+                }
                 other => {
                     return Err(WeightsError::Dtype { path: path.to_owned(), name, dtype: format!("{other:?}") });
                 }
@@ -161,8 +166,7 @@ impl WeightsFile {
                 }
             }
         }
-        report.unexpected =
-            self.tensors.keys().filter(|name| model.params.find(name).is_none()).cloned().collect();
+        report.unexpected = self.tensors.keys().filter(|name| model.params.find(name).is_none()).cloned().collect();
         report
     }
 }

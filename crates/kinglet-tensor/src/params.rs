@@ -167,7 +167,8 @@ struct Stream(u64);
 
 impl Stream {
     fn new(seed: u64, name: &str) -> Self {
-        let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325, |h: u64, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
+        let hash =
+            name.bytes().fold(0xcbf2_9ce4_8422_2325, |h: u64, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
         let mut stream = Stream(hash ^ seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         stream.next();
         stream

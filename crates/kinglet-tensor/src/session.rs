@@ -113,7 +113,8 @@ impl Gradients {
     }
 
     pub(crate) fn pair(&mut self, a: ParamId, b: ParamId) -> (&mut [f32], &mut [f32]) {
-        let [a, b] = self.values.get_disjoint_mut([a.0, b.0]).expect("a BatchNorm's weight and bias are different parameters");
+        let [a, b] =
+            self.values.get_disjoint_mut([a.0, b.0]).expect("a BatchNorm's weight and bias are different parameters");
         (a, b)
     }
 

@@ -4,6 +4,7 @@
 //! in `docs/recipe.md`. Everything random derives from (seed, epoch, index), so a run that is killed and resumed ends with
 //! the same bits as one that is not.
 
+use crate::TrainError;
 use crate::assign::Target;
 use crate::checkpoint::{self, Header, Progress};
 use crate::early_stopping::EarlyStopping;
@@ -16,7 +17,6 @@ use crate::optim::{MAX_GRAD_NORM, Optim, ParamGroup, clip_scale};
 use crate::options::{Recipe, TrainOptions};
 use crate::schedule::{MIN_WARMUP_ITERATIONS, NOMINAL_BATCH, Schedule, Warmup, scaled_weight_decay};
 use crate::validate::{levels, nms_options, validate};
-use crate::TrainError;
 use kinglet_data::{
     AugmentParams, Batch, DataYaml, Dataset, Loader, LoaderOptions, Rng, ScanOptions, Split, autoanchor, weights,
 };
@@ -25,7 +25,7 @@ use kinglet_runtime::Detector;
 use kinglet_spec::ResolveOptions;
 use kinglet_tensor::{Gradients, Mode, ParamKind, Session};
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -53,15 +53,13 @@ const RECALIBRATION_BATCHES: usize = 4;
 impl Plan {
     fn new(recipe: Recipe, batch: usize, batches: usize, epochs: usize) -> Self {
         match recipe {
-            Recipe::Yolov5 => {
-                Plan {
-                    nominal: NOMINAL_BATCH,
-                    least_warmup: MIN_WARMUP_ITERATIONS,
-                    lr_scale: 1.0,
-                    ema: EmaRule::YOLOV5,
-                    recalibrate: 0,
-                }
-            }
+            Recipe::Yolov5 => Plan {
+                nominal: NOMINAL_BATCH,
+                least_warmup: MIN_WARMUP_ITERATIONS,
+                lr_scale: 1.0,
+                ema: EmaRule::YOLOV5,
+                recalibrate: 0,
+            },
             Recipe::Kinglet => Plan {
                 nominal: batch.max(SMALL_NOMINAL),
                 least_warmup: 0,
@@ -71,6 +69,14 @@ impl Plan {
             },
         }
     }
+}
+
+/// What is left of an epoch once its batches are done.
+struct EpochEnd {
+    /// Mean losses: box, objectness, class.
+    losses: [f64; 3],
+    /// Learning rates of the last batch.
+    lrs: [f64; 3],
 }
 
 /// A training run.
@@ -136,7 +142,10 @@ impl Trainer {
             ));
         };
         if let Some(epochs) = epochs.filter(|&e| e != options.epochs) {
-            observer.note(&format!("the run goes to {epochs} epochs instead of {}; its schedule stretches with them", options.epochs));
+            observer.note(&format!(
+                "the run goes to {epochs} epochs instead of {}; its schedule stretches with them",
+                options.epochs
+            ));
             options.epochs = epochs;
         }
         if progress.epochs_done >= options.epochs {
@@ -167,7 +176,10 @@ impl Trainer {
             ));
         }
         if options.epochs == 0 || options.batch == 0 {
-            return Err(TrainError::Option(format!("epochs and batch must be at least 1, found {} and {}", options.epochs, options.batch)));
+            return Err(TrainError::Option(format!(
+                "epochs and batch must be at least 1, found {} and {}",
+                options.epochs, options.batch
+            )));
         }
         let yaml = DataYaml::load(&options.data)?;
         let train = Arc::new(scan(&yaml, Split::Train, &options, observer)?);
@@ -191,7 +203,10 @@ impl Trainer {
         loader.notes().iter().for_each(|n| observer.note(n));
         let val = val.map(|v| {
             let base = LoaderOptions::val(options.img, options.batch * 2);
-            Loader::new(Arc::new(v), LoaderOptions { workers: options.workers, cache_images: true, stride: model.max_stride(), ..base })
+            Loader::new(
+                Arc::new(v),
+                LoaderOptions { workers: options.workers, cache_images: true, stride: model.max_stride(), ..base },
+            )
         });
         let mut progress = Progress {
             epochs_done: 0,
@@ -209,14 +224,19 @@ impl Trainer {
                 let path = options.dir.join("weights/last.safetensors");
                 let damaged = |message: String| TrainError::Checkpoint { path: path.clone(), message };
                 if header.names != train.names {
-                    return Err(damaged(format!("has the classes {:?}, the data set now has {:?}", header.names, train.names)));
+                    return Err(damaged(format!(
+                        "has the classes {:?}, the data set now has {:?}",
+                        header.names, train.names
+                    )));
                 }
                 model.anchors.clone_from(&header.anchors);
                 let averaged = tensors(file, &model, "").map_err(damaged)?;
                 let trained = tensors(file, &model, "train.").map_err(damaged)?;
                 model.params.values_mut().iter_mut().zip(&trained).for_each(|(to, from)| to.clone_from(from));
                 ema = Some(Ema::restore(averaged, saved.ema_updates));
-                optim.restore(saved.optim_steps, |name| file.tensors.get(&format!("optim.{name}")).map(|t| t.1.as_slice()))?;
+                optim.restore(saved.optim_steps, |name| {
+                    file.tensors.get(&format!("optim.{name}")).map(|t| t.1.as_slice())
+                })?;
                 progress = saved.clone();
             }
             None => start_weights(&options, &mut model, observer)?,
@@ -262,8 +282,11 @@ impl Trainer {
     /// A disk that is full, a loss that is not a number.
     pub fn run(&mut self, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<Finished, TrainError> {
         let weights = self.options.dir.join("weights");
-        std::fs::create_dir_all(&weights)
-            .map_err(|source| TrainError::Io { action: "create", path: weights.clone(), source })?;
+        std::fs::create_dir_all(&weights).map_err(|source| TrainError::Io {
+            action: "create",
+            path: weights.clone(),
+            source,
+        })?;
         let (last, best) = (weights.join("last.safetensors"), weights.join("best.safetensors"));
         let batches = self.loader.batches();
         let summary = Summary::new(&self.model);
@@ -286,7 +309,7 @@ impl Trainer {
         while self.progress.epochs_done < self.options.epochs && !stopped_early {
             let epoch = self.progress.epochs_done;
             let begun = Instant::now();
-            let Some((train_losses, lrs)) = self.epoch(epoch, stop, observer)? else {
+            let Some(EpochEnd { losses: train_losses, lrs }) = self.epoch(epoch, stop, observer)? else {
                 interrupted = true;
                 break;
             };
@@ -307,7 +330,7 @@ impl Trainer {
                 if is_best {
                     self.save(&best, false)?;
                 }
-                if self.options.save_period.is_some_and(|n| n > 0 && (epoch + 1) % n == 0) {
+                if self.options.save_period.is_some_and(|n| n > 0 && (epoch + 1).is_multiple_of(n)) {
                     self.save(&weights.join(format!("epoch{epoch}.safetensors")), false)?;
                 }
                 self.save(&last, !finished)?;
@@ -344,7 +367,7 @@ impl Trainer {
         epoch: usize,
         stop: &AtomicBool,
         observer: &mut dyn Observer,
-    ) -> Result<Option<([f64; 3], [f64; 3])>, TrainError> {
+    ) -> Result<Option<EpochEnd>, TrainError> {
         let epochs = self.options.epochs;
         let loader = self.loader.clone();
         let batches = loader.batches();
@@ -398,7 +421,7 @@ impl Trainer {
             }
         }
         self.recalibrate(&recent)?;
-        Ok(Some((losses, lrs)))
+        Ok(Some(EpochEnd { losses, lrs }))
     }
 
     /// The order of the samples, where classes that are badly found are to be drawn more often.
@@ -501,7 +524,7 @@ impl Trainer {
     }
 
     /// Saves the averaged weights, with all that a run needs to go on where `resumable`.
-    fn save(&mut self, path: &PathBuf, resumable: bool) -> Result<(), TrainError> {
+    fn save(&mut self, path: &Path, resumable: bool) -> Result<(), TrainError> {
         self.progress.ema_updates = self.ema.updates();
         self.progress.optim_steps = self.optim.steps();
         self.progress.balance = self.loss.balance().to_vec();
@@ -546,7 +569,12 @@ impl kinglet_data::Progress for ScanProgress {
 }
 
 /// Scans a split, telling the observer how far it is.
-fn scan(yaml: &DataYaml, split: Split, options: &TrainOptions, observer: &mut dyn Observer) -> Result<Dataset, TrainError> {
+fn scan(
+    yaml: &DataYaml,
+    split: Split,
+    options: &TrainOptions,
+    observer: &mut dyn Observer,
+) -> Result<Dataset, TrainError> {
     let scan = ScanOptions { single_cls: options.single_cls, workers: options.workers, ..ScanOptions::default() };
     let progress = ScanProgress::default();
     let dataset = std::thread::scope(|scope| {
@@ -624,7 +652,8 @@ fn fit_anchors(model: &mut Model, train: &Dataset, hyp: &Hyp, img: usize, seed: 
         return;
     }
     let fit = autoanchor::check_anchors(&sizes, &flat, hyp.anchor_t);
-    let verdict = format!("anchors: {:.2} of {} boxes have a fitting one ({:.2} on average)", fit.bpr, sizes.len(), fit.aat);
+    let verdict =
+        format!("anchors: {:.2} of {} boxes have a fitting one ({:.2} on average)", fit.bpr, sizes.len(), fit.aat);
     if fit.is_good() && !model.spec.placeholder_anchors {
         observer.note(&verdict);
         return;

@@ -65,8 +65,7 @@ pub fn validate(
         inference += start.elapsed();
         if let Some(loss) = loss.as_deref_mut() {
             let targets: Vec<Target> = batch.targets.to_vec();
-            let parts =
-                loss.compute(&raw.levels, batch.n, &levels(&head, &raw.shapes), &targets, None, 1.0)?;
+            let parts = loss.compute(&raw.levels, batch.n, &levels(&head, &raw.shapes), &targets, None, 1.0)?;
             for (sum, part) in losses.iter_mut().zip([parts.box_, parts.obj, parts.cls]) {
                 *sum += part / batches as f64;
             }

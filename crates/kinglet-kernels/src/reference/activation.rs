@@ -6,12 +6,40 @@ use crate::Activation;
 /// Applies `activation` to `x`.
 pub fn apply<T: Float>(activation: Activation, x: T) -> T {
     let c = T::from_f64;
-    let clamp01 = |v: T| if v < T::ZERO { T::ZERO } else if v > T::ONE { T::ONE } else { v };
+    let clamp01 = |v: T| {
+        if v < T::ZERO {
+            T::ZERO
+        } else if v > T::ONE {
+            T::ONE
+        } else {
+            v
+        }
+    };
     match activation {
         Activation::Identity => x,
-        Activation::Relu => if x > T::ZERO { x } else { T::ZERO },
-        Activation::Relu6 => if x > c(6.0) { c(6.0) } else if x > T::ZERO { x } else { T::ZERO },
-        Activation::LeakyRelu(slope) => if x > T::ZERO { x } else { x * c(f64::from(slope)) },
+        Activation::Relu => {
+            if x > T::ZERO {
+                x
+            } else {
+                T::ZERO
+            }
+        }
+        Activation::Relu6 => {
+            if x > c(6.0) {
+                c(6.0)
+            } else if x > T::ZERO {
+                x
+            } else {
+                T::ZERO
+            }
+        }
+        Activation::LeakyRelu(slope) => {
+            if x > T::ZERO {
+                x
+            } else {
+                x * c(f64::from(slope))
+            }
+        }
         Activation::HardSigmoid => clamp01((x + c(3.0)) / c(6.0)),
         Activation::HardSwish => x * clamp01((x + c(3.0)) / c(6.0)),
         Activation::Sigmoid => T::ONE / (T::ONE + (-x).exp()),
@@ -25,20 +53,56 @@ pub fn derivative<T: Float>(activation: Activation, x: T) -> T {
     let c = T::from_f64;
     match activation {
         Activation::Identity => T::ONE,
-        Activation::Relu => if x > T::ZERO { T::ONE } else { T::ZERO },
-        Activation::Relu6 => if x > T::ZERO && x < c(6.0) { T::ONE } else { T::ZERO },
-        Activation::LeakyRelu(slope) => if x > T::ZERO { T::ONE } else { c(f64::from(slope)) },
-        Activation::HardSigmoid => if x > c(-3.0) && x < c(3.0) { T::ONE / c(6.0) } else { T::ZERO },
-        Activation::HardSwish => {
-            if x < c(-3.0) { T::ZERO } else if x > c(3.0) { T::ONE } else { (x + x + c(3.0)) / c(6.0) }
+        Activation::Relu => {
+            if x > T::ZERO {
+                T::ONE
+            } else {
+                T::ZERO
+            }
         }
-        Activation::Sigmoid => { let s = T::ONE / (T::ONE + (-x).exp()); s * (T::ONE - s) }
+        Activation::Relu6 => {
+            if x > T::ZERO && x < c(6.0) {
+                T::ONE
+            } else {
+                T::ZERO
+            }
+        }
+        Activation::LeakyRelu(slope) => {
+            if x > T::ZERO {
+                T::ONE
+            } else {
+                c(f64::from(slope))
+            }
+        }
+        Activation::HardSigmoid => {
+            if x > c(-3.0) && x < c(3.0) {
+                T::ONE / c(6.0)
+            } else {
+                T::ZERO
+            }
+        }
+        Activation::HardSwish => {
+            if x < c(-3.0) {
+                T::ZERO
+            } else if x > c(3.0) {
+                T::ONE
+            } else {
+                (x + x + c(3.0)) / c(6.0)
+            }
+        }
+        Activation::Sigmoid => {
+            let s = T::ONE / (T::ONE + (-x).exp());
+            s * (T::ONE - s)
+        }
         Activation::Mish => {
             let s = T::ONE / (T::ONE + (-x).exp());
             let t = mish_gate(x);
             t + x * s * (T::ONE - t * t)
         }
-        Activation::Silu => { let s = T::ONE / (T::ONE + (-x).exp()); s * (T::ONE + x * (T::ONE - s)) }
+        Activation::Silu => {
+            let s = T::ONE / (T::ONE + (-x).exp());
+            s * (T::ONE + x * (T::ONE - s))
+        }
     }
 }
 

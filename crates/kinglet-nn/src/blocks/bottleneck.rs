@@ -38,7 +38,7 @@ pub(super) fn tail(args: &mut ArgCursor<'_>, cx: &Context) -> Result<Tail, SpecE
     let groups = args.opt_positive("groups", 1)?;
     let expansion = args.opt_f32("expansion", 0.5)?;
     let hidden = (c_out as f32 * expansion) as usize; // truncated, as Python's int()
-    if hidden == 0 || hidden % groups != 0 || c_out % groups != 0 {
+    if hidden == 0 || !hidden.is_multiple_of(groups) || !c_out.is_multiple_of(groups) {
         let message = format!(
             "needs a hidden width (c_out x expansion = {c_out} x {expansion} = {hidden}) and c_out that are \
              positive multiples of groups = {groups}"

@@ -20,7 +20,8 @@ pub struct BottleneckCsp {
 impl Block for BottleneckCsp {
     const NAME: &'static str = "BottleneckCSP";
     const ARGUMENTS: &'static str = TAIL_ARGUMENTS;
-    const SUMMARY: &'static str = "Cross-stage partial block of four convolutions with BatchNorm on the joined branches";
+    const SUMMARY: &'static str =
+        "Cross-stage partial block of four convolutions with BatchNorm on the joined branches";
     const REPEATS: Repeats = Repeats::Inside;
 
     fn plan(args: &mut ArgCursor<'_>, inputs: &[Shape], cx: &Context) -> Result<(Self, Shape), SpecErrorKind> {

@@ -26,7 +26,7 @@ impl Block for ConvBlock {
         let dilation = args.opt_positive("dilation", 1)?;
         let activation = super::activation(args.opt_activation("activation", cx.default_activation)?);
         // "Same" padding reckons with the dilated kernel.
-        let padding = padding.unwrap_or((dilation * (kernel - 1) + 1) / 2);
+        let padding = padding.unwrap_or((dilation * (kernel - 1)).div_ceil(2));
         let conv = Conv { c_out, kernel, stride, padding, dilation, groups };
         let shape = conv.plan(one_input(inputs)?)?;
         Ok((ConvBlock { conv, activation }, shape))

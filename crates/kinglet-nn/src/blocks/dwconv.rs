@@ -28,7 +28,12 @@ impl Block for DwConv {
         let dilation = args.opt_positive("dilation", 1)?;
         let activation = super::activation(args.opt_activation("activation", cx.default_activation)?);
         let groups = greatest_common_divisor(x.channels, c_out);
-        let conv = Conv { padding: (dilation * (kernel - 1) + 1) / 2, dilation, groups, ..Conv::new(c_out, kernel, stride) };
+        let conv = Conv {
+            padding: (dilation * (kernel - 1)).div_ceil(2),
+            dilation,
+            groups,
+            ..Conv::new(c_out, kernel, stride)
+        };
         let shape = conv.plan(x)?;
         Ok((DwConv { conv, activation }, shape))
     }

@@ -34,7 +34,9 @@ impl Block for Spp {
         windows.iter().try_for_each(|&k| odd_window(k).map(drop))?;
         let activation = super::activation(cx.default_activation);
         if x.channels < 2 {
-            return Err(SpecErrorKind::Inputs { message: format!("needs at least two input channels, found {}", x.channels) });
+            return Err(SpecErrorKind::Inputs {
+                message: format!("needs at least two input channels, found {}", x.channels),
+            });
         }
         Ok((Spp { c_out, windows, activation }, Shape { channels: c_out, ..x }))
     }
@@ -42,7 +44,8 @@ impl Block for Spp {
     fn record(&self, m: &mut Recorder<'_>, inputs: &[Var]) -> Var {
         let hidden = m.shape(inputs[0]).c / 2;
         let x = m.conv("cv1", inputs[0], Conv::new(hidden, 1, 1), self.activation, None);
-        let pool = |m: &mut Recorder<'_>, kernel: usize| m.push(ops::MaxPool { kernel, stride: 1, padding: kernel / 2 }, &[x]);
+        let pool =
+            |m: &mut Recorder<'_>, kernel: usize| m.push(ops::MaxPool { kernel, stride: 1, padding: kernel / 2 }, &[x]);
         let mut parts = vec![x];
         parts.extend(self.windows.iter().map(|&k| pool(m, k)));
         let joined = m.push(ops::Concat, &parts);

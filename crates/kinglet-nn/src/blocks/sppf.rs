@@ -24,7 +24,9 @@ impl Block for Sppf {
         let window = odd_window(args.opt_positive("window", 5)?)?;
         let activation = super::activation(cx.default_activation);
         if x.channels < 2 {
-            return Err(SpecErrorKind::Inputs { message: format!("needs at least two input channels, found {}", x.channels) });
+            return Err(SpecErrorKind::Inputs {
+                message: format!("needs at least two input channels, found {}", x.channels),
+            });
         }
         Ok((Sppf { c_out, window, activation }, Shape { channels: c_out, ..x }))
     }

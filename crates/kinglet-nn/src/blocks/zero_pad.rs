@@ -24,7 +24,8 @@ impl Block for ZeroPad2d {
             [all] => [all; 4],
             [left, right, top, bottom] => [left, right, top, bottom],
             _ => {
-                let message = format!("needs one border width or four (left, right, top, bottom), found {}", border.len());
+                let message =
+                    format!("needs one border width or four (left, right, top, bottom), found {}", border.len());
                 return Err(SpecErrorKind::Inputs { message });
             }
         };

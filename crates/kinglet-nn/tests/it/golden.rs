@@ -25,9 +25,7 @@ fn model_text(golden: &std::path::Path, case: &str) -> (String, usize) {
     let variants = || serde_json::from_str::<serde_json::Value>(&read(golden.join("variants.json"))).unwrap();
     match case {
         "article_nc2" => (read(golden.join("article_nc2/model.yaml")), 2),
-        "yolov5n_nc4" => {
-            (read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../zoo/models/yolov5n.yaml")), 4)
-        }
+        "yolov5n_nc4" => (read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../zoo/models/yolov5n.yaml")), 4),
         "yolov5n_c3_replaced_nc3" => (variants()["yolov5n_c3_replaced"].to_string(), 3),
         _ => (variants()["yolov5n_layer_added"].to_string(), 3),
     }
@@ -42,7 +40,8 @@ fn load(case: &str) -> Option<(Model, WeightsFile)> {
     let weights = WeightsFile::load(&golden.join(case).join("weights.safetensors")).unwrap();
     let report = weights.transfer(&mut model);
     assert!(report.complete(), "{case}: {report:?}");
-    let unexpected: Vec<_> = report.unexpected.iter().filter(|n| !n.ends_with("anchors") && !n.ends_with("num_batches_tracked")).collect();
+    let unexpected: Vec<_> =
+        report.unexpected.iter().filter(|n| !n.ends_with("anchors") && !n.ends_with("num_batches_tracked")).collect();
     assert!(unexpected.is_empty(), "{case}: {unexpected:?}");
     Some((model, WeightsFile::load(&golden.join(case).join("case.safetensors")).unwrap()))
 }
@@ -76,10 +75,18 @@ fn raw_to_nhwc(values: &[f32], shape: &[usize]) -> Vec<f32> {
 fn assert_close(got: &[f32], want: &[f32], tolerance: f32, what: &str) {
     assert_eq!(got.len(), want.len(), "{what}: length");
     let largest = want.iter().fold(0f32, |m, v| m.max(v.abs()));
-    let (at, difference) = got.iter().zip(want).map(|(g, w)| (g - w).abs()).enumerate().fold((0, 0f32), |m, (i, d)| {
-        if d > m.1 || d.is_nan() { (i, d) } else { m }
-    });
-    assert!(difference <= tolerance * largest, "{what}: {} instead of {} at {at}, largest {largest}", got[at], want[at]);
+    let (at, difference) = got
+        .iter()
+        .zip(want)
+        .map(|(g, w)| (g - w).abs())
+        .enumerate()
+        .fold((0, 0f32), |m, (i, d)| if d > m.1 || d.is_nan() { (i, d) } else { m });
+    assert!(
+        difference <= tolerance * largest,
+        "{what}: {} instead of {} at {at}, largest {largest}",
+        got[at],
+        want[at]
+    );
 }
 
 #[test]
@@ -104,8 +111,7 @@ fn every_layer_agrees_in_evaluation_mode() {
         }
         let raw: Vec<&[f32]> = recording.graph.outputs().iter().map(|&v| session.value(v)).collect();
         let head = model.head();
-        let decoded: Vec<f32> =
-            (0..shape[0]).flat_map(|i| head.decode(&raw, &recording.head_shapes(), i)).collect();
+        let decoded: Vec<f32> = (0..shape[0]).flat_map(|i| head.decode(&raw, &recording.head_shapes(), i)).collect();
         assert_close(&decoded, &reference.tensors["eval.decoded"].1, LAYER, &format!("{case} decoded"));
     }
 }

@@ -58,7 +58,12 @@ fn parameters_and_arithmetic_equal_the_reference_tables() {
         for (want, got) in layers.iter().zip(&summary.layers) {
             assert_eq!(got.params as u64, want["params"].as_u64().unwrap(), "{file} layer {}", got.index);
             assert_eq!(got.macs * 25, want["macs_at_640"].as_u64().unwrap(), "{file} layer {}", got.index);
-            assert_eq!(got.module.trim_start_matches("nn."), want["module"].as_str().unwrap(), "{file} layer {}", got.index);
+            assert_eq!(
+                got.module.trim_start_matches("nn."),
+                want["module"].as_str().unwrap(),
+                "{file} layer {}",
+                got.index
+            );
         }
     }
 }
@@ -88,7 +93,11 @@ fn the_tutorials_model_has_the_published_counts() {
             .collect();
         let summary = Summary::new(&build(&scaled, "tutorial", nc, 640));
         assert_eq!(summary.params, params, "depth {depth} width {width} nc {nc}");
-        assert!((summary.gflops() - gflops).abs() < 5e-4, "{} for depth {depth} width {width} nc {nc}", summary.gflops());
+        assert!(
+            (summary.gflops() - gflops).abs() < 5e-4,
+            "{} for depth {depth} width {width} nc {nc}",
+            summary.gflops()
+        );
     }
 }
 

@@ -122,7 +122,16 @@ impl Operation for BatchNorm {
         let c = cx.shape.c;
         let (mean, inv_std) = (&moments.mean, &moments.inv_std);
         batchnorm::backward_in_place(
-            cx.inputs[0], cx.output_grad, c, mean, inv_std, gamma, beta, self.activation, dgamma, dbeta,
+            cx.inputs[0],
+            cx.output_grad,
+            c,
+            mean,
+            inv_std,
+            gamma,
+            beta,
+            self.activation,
+            dgamma,
+            dbeta,
         );
         if let Some(dx) = cx.input_grads[0].as_mut() {
             dx.add(cx.output_grad);

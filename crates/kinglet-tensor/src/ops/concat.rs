@@ -19,7 +19,10 @@ impl Operation for Concat {
             return Err(ShapeError { op: self.name(), message: "no inputs".into() });
         };
         if let Some(other) = inputs.iter().find(|s| (s.n, s.size()) != (first.n, first.size())) {
-            return Err(ShapeError { op: self.name(), message: format!("{first} and {other} differ outside the channels") });
+            return Err(ShapeError {
+                op: self.name(),
+                message: format!("{first} and {other} differ outside the channels"),
+            });
         }
         Ok(Shape { c: inputs.iter().map(|s| s.c).sum(), ..first })
     }

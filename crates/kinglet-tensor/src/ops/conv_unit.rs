@@ -41,7 +41,15 @@ impl ConvUnit {
     /// The geometry for this input.
     pub fn geometry(&self, x: Shape) -> ConvShape {
         ConvShape::new(
-            x.n, x.size(), x.c, self.c_out, self.kernel, [self.stride; 2], self.padding, [self.dilation; 2], self.groups,
+            x.n,
+            x.size(),
+            x.c,
+            self.c_out,
+            self.kernel,
+            [self.stride; 2],
+            self.padding,
+            [self.dilation; 2],
+            self.groups,
         )
     }
 }
@@ -58,7 +66,7 @@ impl Operation for ConvUnit {
             [x, r] => (x, Some(r)),
             _ => return error(format!("expected one or two inputs, got {}", inputs.len())),
         };
-        if x.c % self.groups != 0 || self.c_out % self.groups != 0 {
+        if !x.c.is_multiple_of(self.groups) || !self.c_out.is_multiple_of(self.groups) {
             return error(format!("{} and {} channels in {} groups", x.c, self.c_out, self.groups));
         }
         for axis in 0..2 {
@@ -126,9 +134,7 @@ impl Operation for ConvUnit {
             let (gamma, beta) = (cx.params.get(norm.weight), cx.params.get(norm.bias));
             let (dgamma, dbeta) = cx.grads.pair(norm.weight, norm.bias);
             let (mean, inv_std) = (&cx.saved.moments.mean, &cx.saved.moments.inv_std);
-            batchnorm::backward_in_place(
-                z, dy, self.c_out, mean, inv_std, gamma, beta, self.activation, dgamma, dbeta,
-            );
+            batchnorm::backward_in_place(z, dy, self.c_out, mean, inv_std, gamma, beta, self.activation, dgamma, dbeta);
         } else if let Some(z) = &cx.saved.value {
             activation::backward_in_place(self.activation, z, dy);
         }

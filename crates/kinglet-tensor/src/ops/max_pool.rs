@@ -30,7 +30,10 @@ impl Operation for MaxPool {
     fn shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
         let [x] = take_inputs::<1>(self.name(), inputs)?;
         if x.h + 2 * self.padding < self.kernel || x.w + 2 * self.padding < self.kernel {
-            return Err(ShapeError { op: self.name(), message: format!("{x} is smaller than the window of {}", self.kernel) });
+            return Err(ShapeError {
+                op: self.name(),
+                message: format!("{x} is smaller than the window of {}", self.kernel),
+            });
         }
         let out = |side: usize| (side + 2 * self.padding - self.kernel) / self.stride + 1;
         Ok(Shape { h: out(x.h), w: out(x.w), ..x })

@@ -102,7 +102,14 @@ impl Operation for SqueezeExcite {
             None => (&mut **unused.insert(cx.pool.take(s.len())), false),
         };
         elementwise::scale_channels_backward(
-            cx.inputs[0], gate, cx.output_grad, dims, self.activation, dx, accumulate, &mut dgate,
+            cx.inputs[0],
+            gate,
+            cx.output_grad,
+            dims,
+            self.activation,
+            dx,
+            accumulate,
+            &mut dgate,
         );
         activation::backward_in_place(Activation::HardSigmoid, pre_gate, &mut dgate);
         let (up, down) = (linear(s.n, self.hidden, s.c), linear(s.n, s.c, self.hidden));

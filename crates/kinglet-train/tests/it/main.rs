@@ -1,5 +1,7 @@
 //! Integration tests of the training crate.
 
+#![allow(clippy::unwrap_used, reason = "a test stops where something is missing")]
+
 mod golden;
 mod loss_golden;
 mod loss_gradient;

@@ -3,7 +3,9 @@
 use kinglet_train::ema;
 use kinglet_train::hyp::{Hyp, builtin, builtin_names};
 use kinglet_train::loss::{LossOptions, ciou};
-use kinglet_train::schedule::{MIN_WARMUP_ITERATIONS, NOMINAL_BATCH, Rates, Schedule, Warmup, accumulate, scaled_weight_decay};
+use kinglet_train::schedule::{
+    MIN_WARMUP_ITERATIONS, NOMINAL_BATCH, Rates, Schedule, Warmup, accumulate, scaled_weight_decay,
+};
 
 use crate::golden;
 

@@ -229,6 +229,9 @@ fn check_first_gradients(name: &str, case: &Case, own: &Trace) {
     }
 }
 
+/// What is compared at a step: its name, the reference's value, the tolerance, and where a trace has it.
+type Row<'a> = (&'a str, f64, f64, &'a dyn Fn(&Trace) -> f64);
+
 #[test]
 fn ten_steps_follow_the_reference_as_closely_as_rounding_allows() {
     for (name, head) in CASES {
@@ -244,7 +247,7 @@ fn ten_steps_follow_the_reference_as_closely_as_rounding_allows() {
         for (step, want) in trace.iter().enumerate() {
             let want_parts = numbers(&want["box_obj_cls"]);
             let (total, gradient) = (&want["loss"], &want["grad_norm_before_clip"]);
-            let rows: [(&str, f64, f64, &dyn Fn(&Trace) -> f64); 5] = [
+            let rows: [Row<'_>; 5] = [
                 ("loss", total.as_f64().unwrap(), LOSS, &|t| t.losses[step]),
                 ("box", want_parts[0], PART, &|t| t.parts[step][0]),
                 ("obj", want_parts[1], PART, &|t| t.parts[step][1]),

@@ -1,4 +1,6 @@
 //! Integration tests of pictures and boxes.
+
+#![allow(clippy::unwrap_used, reason = "a test stops where something is missing")]
 mod boxes;
 mod decode;
 mod drawing;
