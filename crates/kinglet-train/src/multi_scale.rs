@@ -7,7 +7,7 @@ use kinglet_data::Rng;
 /// The size that a batch of `size` (height, width) is brought to.
 pub fn draw_size(size: [usize; 2], img: usize, stride: usize, rng: &mut Rng) -> [usize; 2] {
     let low = img / 2;
-    let drawn = low + rng.below(img + stride - low);
+    let drawn = low + rng.below(img + img / 2 + stride - low);
     let target = (drawn / stride * stride).max(stride);
     let factor = target as f64 / size[0].max(size[1]) as f64;
     size.map(|side| ((side as f64 * factor / stride as f64).ceil() as usize).max(1) * stride)
