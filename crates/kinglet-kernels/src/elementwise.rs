@@ -1,7 +1,7 @@
 //! Elementwise kernels, optimiser steps, and the kernels that move or scale whole channels.
 //!
 //! Shapes: flat slices, `[rows, c]` with `rows = n * h * w`, or `[n, h, w, c]`. Oracle: the naive loops in the tests.
-//! Work is cut into chunks of [`CHUNK`] values, so that results do not depend on the number of threads.
+//! Work is cut into chunks of `CHUNK` values, so that results do not depend on the number of threads.
 //!
 //! Loops that only add, scale or copy are plain Rust: memory bounds them and the compiler vectorises them.
 

@@ -1,7 +1,7 @@
 //! One vector vocabulary for every instruction set.
 //!
 //! A kernel is written once, generic over [`Simd`] and `#[inline(always)]`, and compiled once per instruction set by
-//! [`dispatch!`], which wraps it in a `#[target_feature]` function. [`isa`] says which one this process uses.
+//! [`dispatch!`](crate::dispatch), which wraps it in a `#[target_feature]` function. [`isa`] says which one this process uses.
 //!
 //! Results agree between instruction sets to rounding (width of the partial sums, fused or separate multiply-add), and
 //! are bit-equal between runs and thread counts on one of them.
@@ -87,7 +87,7 @@ pub fn set_isa(isa: Isa) {
 /// A set of vector operations on `f32` lanes.
 ///
 /// # Safety
-/// The methods may only run where the instruction set is present: inside a function made by [`dispatch!`].
+/// The methods may only run where the instruction set is present: inside a function made by [`dispatch!`](crate::dispatch).
 /// Pointer arguments must be valid for the lanes that are read or written; no alignment is required.
 #[allow(clippy::missing_safety_doc, missing_docs)]
 pub unsafe trait Simd: Copy {

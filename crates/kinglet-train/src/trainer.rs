@@ -1,6 +1,6 @@
 //! The training loop.
 //!
-//! Source: YOLOv5's recipe (`Recipe::Yolov5`); `Recipe::Kinglet` departs from it in the settings of [`Plan`], each explained
+//! Source: YOLOv5's recipe (`Recipe::Yolov5`); `Recipe::Kinglet` departs from it in the settings of `Plan`, each explained
 //! in `docs/recipe.md`. Everything random derives from (seed, epoch, index), so a run that is killed and resumed ends with
 //! the same bits as one that is not.
 
