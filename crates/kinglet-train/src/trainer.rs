@@ -43,12 +43,16 @@ struct Plan {
     ema: EmaRule,
     /// Batches over which BatchNorm's statistics are measured afresh for the averaged weights before each validation.
     recalibrate: usize,
+    /// Weight of such a measurement against those of earlier epochs.
+    blend: f32,
 }
 
 /// The smallest number of images that an optimiser step of our own recipe sees.
 const SMALL_NOMINAL: usize = 16;
 /// Batches for the statistics of the averaged weights.
 const RECALIBRATION_BATCHES: usize = 4;
+/// A measurement over few batches is noisy: at this weight it counts as one over six times as many.
+const LEAST_BLEND: f32 = 0.3;
 
 impl Plan {
     fn new(recipe: Recipe, batch: usize, batches: usize, epochs: usize) -> Self {
@@ -59,6 +63,7 @@ impl Plan {
                 lr_scale: 1.0,
                 ema: EmaRule::YOLOV5,
                 recalibrate: 0,
+                blend: 0.0,
             },
             Recipe::Kinglet => Plan {
                 nominal: batch.max(SMALL_NOMINAL),
@@ -66,6 +71,7 @@ impl Plan {
                 lr_scale: (NOMINAL_BATCH as f64 / batch.max(SMALL_NOMINAL) as f64).max(1.0).sqrt(),
                 ema: EmaRule::for_steps(batches * epochs),
                 recalibrate: RECALIBRATION_BATCHES,
+                blend: (10.0 / epochs as f32).clamp(LEAST_BLEND, 1.0),
             },
         }
     }
@@ -91,6 +97,8 @@ pub struct Trainer {
     loader: Loader,
     optim: Optim,
     ema: Ema,
+    /// BatchNorm's statistics for the averaged weights, in the parameters' order; of other parameters nothing.
+    statistics: Vec<Vec<f32>>,
     loss: Loss,
     grads: Gradients,
     session: Session,
@@ -256,7 +264,12 @@ impl Trainer {
             None => EarlyStopping::new(options.patience),
         };
         let ema = ema.unwrap_or_else(|| Ema::new(model.params.values().to_vec())).with_rule(plan.ema);
+        let statistics = model.params.iter().zip(ema.values()).map(|((_, p), values)| match p.kind {
+            ParamKind::Statistic => values.clone(),
+            _ => Vec::new(),
+        });
         Ok(Trainer {
+            statistics: statistics.collect(),
             grads: Gradients::new(&model.params, |id| learns[id.index()]),
             detector: Detector::new(model.clone()),
             options,
@@ -413,14 +426,20 @@ impl Trainer {
                 waiting: waiting.as_secs_f64() / begun.elapsed().as_secs_f64(),
                 memory: self.session.allocated_bytes(),
             });
-            if index + self.plan.recalibrate >= batches {
+            // A small last batch would measure worse than a full one.
+            if self.plan.recalibrate > 0
+                && (batch.n == self.options.batch || (index + 1 == batches && recent.is_empty()))
+            {
                 recent.push(batch);
+                if recent.len() > self.plan.recalibrate {
+                    recent.remove(0);
+                }
             }
             if stop.load(Ordering::Relaxed) {
                 return Ok(None);
             }
         }
-        self.recalibrate(&recent)?;
+        self.recalibrate(epoch, &recent)?;
         Ok(Some(EpochEnd { losses, lrs }))
     }
 
@@ -483,7 +502,7 @@ impl Trainer {
     ///
     /// The average of the statistics of past weights is not what the averaged weights produce, and early in a run it is far
     /// from it. Source: Wu and Johnson 2021, arXiv:2105.07576, section 3.
-    fn recalibrate(&mut self, batches: &[Batch]) -> Result<(), TrainError> {
+    fn recalibrate(&mut self, epoch: usize, batches: &[Batch]) -> Result<(), TrainError> {
         if batches.is_empty() {
             return Ok(());
         }
@@ -499,9 +518,11 @@ impl Trainer {
             let mode = Mode::Train { momentum };
             self.session.forward(&self.recordings[&key].graph, &mut params, &batch.to_f32(), mode);
         }
-        for (((_, param), to), from) in self.model.params.iter().zip(self.ema.values_mut()).zip(params.values()) {
-            if param.kind == ParamKind::Statistic {
-                to.copy_from_slice(from);
+        let blend = if epoch == 0 { 1.0 } else { self.plan.blend };
+        for ((kept, to), from) in self.statistics.iter_mut().zip(self.ema.values_mut()).zip(params.values()) {
+            if !kept.is_empty() {
+                kept.iter_mut().zip(from).for_each(|(k, f)| *k += blend * (f - *k));
+                to.copy_from_slice(kept);
             }
         }
         Ok(())

@@ -7,6 +7,9 @@ use kinglet_train::options::Recipe;
 use serde::Serialize;
 use std::path::PathBuf;
 
+/// The hyperparameters of a run that names none.
+pub const DEFAULT_HYP: &str = "scratch-low";
+
 /// Update rules by the names people type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 pub enum Optimizer {
@@ -84,7 +87,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "FILE", help_heading = "Model and data")]
     pub weights: Option<String>,
     /// Hyperparameters: a file, or scratch-low, scratch-med, scratch-high
-    #[arg(long, value_name = "FILE|NAME", default_value = "scratch-low", help_heading = "Model and data")]
+    #[arg(long, value_name = "FILE|NAME", default_value = DEFAULT_HYP, help_heading = "Model and data")]
     pub hyp: String,
     /// Treat all classes as one
     #[arg(long, help_heading = "Model and data")]

@@ -2,7 +2,7 @@
 
 use super::{detect, load_weights, raised, report_json, save_plot, save_report_plots};
 use crate::args::TrainArgs;
-use crate::args::train::Cache;
+use crate::args::train::{Cache, DEFAULT_HYP};
 use crate::console::Console;
 use crate::demo;
 use crate::errors::CliError;
@@ -166,7 +166,10 @@ fn settings(args: &TrainArgs, data: PathBuf, printer: &Printer) -> Result<(Train
             spec.layers.len() - 1
         )));
     }
-    let (hyp_text, hyp_file) = zoo::hyp(&args.hyp)?;
+    let (hyp_text, hyp_file) = match args.hyp.as_str() {
+        DEFAULT_HYP if is_demo => (demo::HYP.to_owned(), "demo".to_owned()),
+        named => zoo::hyp(named)?,
+    };
     let mut hyp = Hyp::parse(&hyp_text, &hyp_file).map_err(CliError::input)?;
     if let Some(epsilon) = args.label_smoothing {
         if !(0.0..=0.99).contains(&epsilon) {
