@@ -193,6 +193,10 @@ impl DataYaml {
     /// Missing, empty or malformed file; no `names` (nor legacy `nc`); `nc` and `names` that disagree.
     pub fn load(file: impl AsRef<Path>) -> Result<Self, DataError> {
         let file = file.as_ref();
+        let what = if file.is_dir() { "is a folder, not a file" } else { "does not exist" };
+        if file.is_dir() || !file.exists() {
+            return Err(DataError::NoYaml { file: file.to_path_buf(), what });
+        }
         Self::parse(&read_text(file)?, file)
     }
 
@@ -202,11 +206,17 @@ impl DataYaml {
     /// As [`DataYaml::load`].
     pub fn parse(source: &str, file: &Path) -> Result<Self, DataError> {
         let reader = Reader { file, source };
-        let documents = MarkedYaml::load_from_str(source).map_err(|e| DataError::Yaml {
-            file: file.to_path_buf(),
-            line: e.marker().line(),
-            column: e.marker().col() + 1,
-            message: format!("not valid YAML: {}", e.info()),
+        let documents = MarkedYaml::load_from_str(source).map_err(|e| {
+            let (file, line, column) = (file.to_path_buf(), e.marker().line(), e.marker().col() + 1);
+            // The YAML reader points at the scalar before the tab.
+            let indent = |line: &str| line.chars().take_while(|c| c.is_whitespace()).position(|c| c == '\t');
+            match source.lines().enumerate().find_map(|(i, text)| Some((i, indent(text)?))) {
+                Some((i, at)) => {
+                    let message = "the line is indented with a tab; YAML wants spaces".to_owned();
+                    DataError::Yaml { file, line: i + 1, column: at + 1, message }
+                }
+                None => DataError::Yaml { file, line, column, message: format!("not valid YAML: {}", e.info()) },
+            }
         })?;
         const SHAPE: &str = "expected keys `train`, `val` and `names`";
         let root = match documents.first() {
@@ -256,6 +266,10 @@ impl DataYaml {
                 return Err(reader.error(None, "no `names`; add for example `names: [cat, dog]`".into()));
             }
         };
+        let repeated = names.iter().enumerate().find(|(i, name)| names[..*i].contains(name));
+        if let Some((class, name)) = repeated {
+            notes.push(format!("{}: class {class} is called `{name}`, as an earlier one is", file.display()));
+        }
         let working_dir = PathBuf::from(".");
         Ok(DataYaml { file: file.to_path_buf(), path, names, notes, splits, working_dir })
     }
@@ -429,7 +443,7 @@ mod tests {
     #[test]
     fn missing_file_and_split_are_named() {
         let message = DataYaml::load("no/such.yaml").unwrap_err().to_string();
-        assert!(message.starts_with("cannot read `no/such.yaml`"), "{message}");
+        assert!(message.starts_with("the data YAML `no/such.yaml` does not exist"), "{message}");
         let message = parse("names: [a]").unwrap().resolve(Split::Val).unwrap_err().to_string();
         assert_eq!(message, "`d/data.yaml` has no `val:`; add a line such as `val: images/val`");
     }

@@ -1,5 +1,6 @@
 //! Everything that can make a data set unusable. Problems of single boxes or images are `Finding`s instead.
 
+use crate::data_yaml::Split;
 use std::path::{Path, PathBuf};
 
 /// Why a data set cannot be used. Messages name the file, what was expected, what was found and what to do next.
@@ -15,6 +16,14 @@ pub enum DataError {
         path: PathBuf,
         /// The system's reason.
         source: std::io::Error,
+    },
+    /// No data YAML.
+    #[error("the data YAML `{}` {what}; it says where the images are: `train: images/train`, `val: images/val` and `names: [first, second]`", file.display())]
+    NoYaml {
+        /// The path given.
+        file: PathBuf,
+        /// What is there instead.
+        what: &'static str,
     },
     /// The data YAML is malformed or says something impossible.
     #[error("{}:{line}:{column}: {message}", file.display())]
@@ -53,14 +62,16 @@ pub enum DataError {
         split: &'static str,
     },
     /// A split resolved but holds no image.
-    #[error("no images for `{split}` in{}\n  expected files ending in one of: {extensions}", indented(places))]
+    #[error("no images for `{}` in{}\n  expected files ending in one of: {extensions}{}{}", split.key(), indented(places), first.as_ref().map_or(String::new(), |f| format!("\n  {f}")), without(*split))]
     NoImages {
         /// The split asked for.
-        split: &'static str,
+        split: Split,
         /// Folders and lists searched.
         places: Vec<PathBuf>,
         /// Accepted extensions.
         extensions: String,
+        /// The first image that a list names and that is not there, as text.
+        first: Option<String>,
     },
     /// Every image of the split is unusable.
     #[error("none of the {count} images for `{split}` can be read; the first: {first}")]
@@ -84,13 +95,23 @@ pub enum DataError {
         /// Label paths tried for it.
         tried: Vec<PathBuf>,
     },
+    /// Training images, but nothing to learn.
+    #[error("the {images} images of `{split}` have not one box to learn from{}", first.as_ref().map_or("; their label files are empty".to_owned(), |f| format!("; the first problem: {f}")))]
+    NoBoxes {
+        /// The split asked for.
+        split: &'static str,
+        /// Images found.
+        images: usize,
+        /// The first finding about a label, as text.
+        first: Option<String>,
+    },
     /// Classes beyond the names of the data YAML.
-    #[error("{count} labels have a class outside 0..{nc} (the {nc} names of `{}`):{}\n  add the missing names to `names:` or correct the labels", file.display(), lines(first))]
+    #[error("{count} labels have a class that `{}` does not name; it names {} ({}):{}\n  add the missing names to `names:` or correct the labels", file.display(), names.len(), some(names), lines(first))]
     ClassOutOfRange {
         /// The YAML file.
         file: PathBuf,
-        /// Number of classes.
-        nc: usize,
+        /// Its classes, `number: name`.
+        names: Vec<String>,
         /// Labels concerned.
         count: usize,
         /// The first few, `file:line: class N`.
@@ -109,6 +130,21 @@ impl DataError {
 
 fn indented(paths: &[PathBuf]) -> String {
     paths.iter().map(|p| format!("\n    {}", p.display())).collect()
+}
+
+/// The way out where a split is not needed.
+fn without(split: Split) -> &'static str {
+    match split {
+        Split::Val => "\n  to train without validation, remove the line `val:` from the data YAML",
+        Split::Train | Split::Test => "",
+    }
+}
+
+/// The first few of a list, with an ellipsis.
+fn some(texts: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let shown = texts.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    if texts.len() > SHOWN { format!("{shown}, ...") } else { shown }
 }
 
 fn lines(texts: &[String]) -> String {

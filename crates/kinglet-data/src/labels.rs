@@ -62,7 +62,7 @@ pub enum FindingKind {
     NotUtf8,
     /// A box of less than 2 pixels in an image.
     TooSmall,
-    /// A label file that cannot be read.
+    /// A label file that cannot be read: its image is left out, since it is not known to be a background.
     UnreadableLabels,
     /// An image that cannot be decoded.
     UnreadableImage,
@@ -100,7 +100,8 @@ impl FindingKind {
 
     /// Whether the finding is about an image rather than a box.
     pub fn concerns_image(self) -> bool {
-        matches!(self, Self::UnreadableImage | Self::DamagedImage | Self::TinyImage | Self::MissingImage)
+        use FindingKind::*;
+        matches!(self, UnreadableLabels | UnreadableImage | DamagedImage | TinyImage | MissingImage)
     }
 }
 

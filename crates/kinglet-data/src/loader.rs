@@ -9,7 +9,7 @@ use crate::augment::perspective::Perspective;
 use crate::augment::{self, AugmentParams, Object, Scene, copy_paste, mixup};
 use crate::labels::{Finding, FindingKind, Severity};
 use crate::rng::Rng;
-use crate::scan::{Dataset, thread_count};
+use crate::scan::{Dataset, reason, thread_count};
 use kinglet_vision::{Image, LETTERBOX_GREY, Letterbox, decode, resize};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -120,7 +120,7 @@ pub struct Batch {
     pub indices: Vec<usize>,
     /// Origin of each picture.
     pub infos: Vec<SampleInfo>,
-    /// Pictures that could not be decoded; they are grey and without boxes here.
+    /// Pictures that could not be decoded; they are grey and without boxes here. Each is told once in a loader's life.
     pub findings: Vec<Finding>,
 }
 
@@ -154,6 +154,8 @@ struct Inner {
     /// Resized pictures, where they fit into memory.
     cache: Option<Vec<OnceLock<Arc<Image>>>>,
     notes: Vec<String>,
+    /// Samples that could not be decoded, why, and whether a batch has told it.
+    broken: Mutex<BTreeMap<usize, (Finding, bool)>>,
 }
 
 /// Free memory in bytes where the system tells: the machine's, or what is left of the container's share.
@@ -215,7 +217,17 @@ impl Loader {
                 _ => cache = Some((0..dataset.samples.len()).map(|_| OnceLock::new()).collect()),
             }
         }
-        Loader { inner: Arc::new(Inner { dataset, options, cache, notes }) }
+        Loader { inner: Arc::new(Inner { dataset, options, cache, notes, broken: Mutex::default() }) }
+    }
+
+    /// Whether the sample's picture could not be decoded when a batch wanted it.
+    pub fn is_broken(&self, sample: usize) -> bool {
+        self.inner.broken().contains_key(&sample)
+    }
+
+    /// The pictures that could not be decoded so far, in the order of the samples.
+    pub fn broken(&self) -> Vec<Finding> {
+        self.inner.broken().values().map(|(finding, _)| finding.clone()).collect()
     }
 
     /// The data set.
@@ -273,7 +285,7 @@ impl Loader {
                 std::thread::spawn(move || work(&inner, &shared, &order, epoch))
             })
             .collect();
-        EpochIter { shared, threads }
+        EpochIter { inner: self.inner.clone(), shared, threads }
     }
 
     /// Makes one batch on the calling thread: `position` is its number within the epoch.
@@ -350,6 +362,7 @@ fn work(inner: &Inner, shared: &Shared, order: &[usize], epoch: usize) {
 /// The batches of one epoch. Dropping it early stops the workers.
 #[derive(Debug)]
 pub struct EpochIter {
+    inner: Arc<Inner>,
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -364,9 +377,12 @@ impl Iterator for EpochIter {
         }
         loop {
             let wanted = state.wanted;
-            if let Some(batch) = state.ready.remove(&wanted) {
+            if let Some(mut batch) = state.ready.remove(&wanted) {
                 state.wanted += 1;
                 self.shared.changed.notify_all();
+                drop(state);
+                // Here, where batches pass in order: which one tells of a picture must not depend on the threads.
+                batch.findings.retain(|finding| self.inner.is_news(finding));
                 return Some(batch);
             }
             if state.failed {
@@ -411,6 +427,17 @@ struct Made {
 }
 
 impl Inner {
+    fn broken(&self) -> MutexGuard<'_, BTreeMap<usize, (Finding, bool)>> {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a batch tells of this picture for the first time.
+    fn is_news(&self, finding: &Finding) -> bool {
+        let mut broken = self.broken();
+        let known = broken.values_mut().find(|(known, _)| known.file == finding.file);
+        known.is_some_and(|(_, told)| !std::mem::replace(told, true))
+    }
+
     fn make_batch(&self, epoch: usize, position: usize, samples: &[usize]) -> Batch {
         let o = &self.options;
         let [h, w] = if o.rect {
@@ -452,16 +479,15 @@ impl Inner {
         let decoded = match decode::read(&sample.path, &decode::Limits::default()) {
             Ok(decoded) => decoded.image,
             Err(error) => {
-                findings.push(Finding {
+                let finding = Finding {
                     file: sample.path.clone(),
                     line: None,
                     kind: FindingKind::UnreadableImage,
                     severity: Severity::Dropped,
-                    value: match error {
-                        decode::DecodeError::InFile { source, .. } => source.to_string(),
-                        other => other.to_string(),
-                    },
-                });
+                    value: reason(error),
+                };
+                self.broken().entry(index).or_insert_with(|| (finding.clone(), false));
+                findings.push(finding);
                 return (Arc::new(Image::new(w, h, LETTERBOX_GREY)), false);
             }
         };

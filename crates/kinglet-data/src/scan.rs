@@ -2,8 +2,9 @@
 //!
 //! Label path: the last `/images/` in the image's path becomes `/labels/` and the extension `.txt`; where no such file
 //! exists, the `.txt` beside the image (the layout of CVAT's older export). A missing or empty file is a background.
-//! Images are opened only for their header and, for JPEG, their last bytes; what cannot be used is left out, with a
-//! finding. Results are in the order of the sorted paths, whatever the number of threads.
+//! Of JPEG and PNG files only the header and the last bytes are read; the others, and those without a proper end, are
+//! decoded. What cannot be used is left out, with a finding; damage in the middle shows when the image is loaded.
+//! Results are in the order of the sorted paths, whatever the number of threads.
 
 use crate::cache::{self, Cache, Header};
 use crate::data_yaml::{DataYaml, Split, join, read_text, user_path};
@@ -22,7 +23,7 @@ pub struct ScanOptions {
     pub single_cls: bool,
     /// Make a class without a name an error; otherwise it is a finding and the box is left out (for reports).
     pub strict: bool,
-    /// Make it an error when an image set has no label file at all.
+    /// Make it an error when no image has a label file, or the training images have not one box.
     pub need_labels: bool,
     /// Use and write the cache of image sizes.
     pub cache: bool,
@@ -125,9 +126,21 @@ fn is_image(path: &Path) -> bool {
     decode::has_image_extension(path)
 }
 
-fn walk(folder: &Path, out: &mut Vec<PathBuf>, depth: usize) -> Result<(), DataError> {
-    // Deep enough for any real data set, and an end for folders that link to their own parents.
-    const MAX_DEPTH: usize = 32;
+/// What a walk through folders has found.
+#[derive(Default)]
+struct Found {
+    images: Vec<PathBuf>,
+    /// Pictures of kinds that are not read.
+    others: usize,
+    /// Folders by their real path: a link to a parent, or a second link to a folder, adds nothing.
+    folders: HashSet<PathBuf>,
+}
+
+fn walk(folder: &Path, found: &mut Found) -> Result<(), DataError> {
+    let real = std::fs::canonicalize(folder).map_err(|e| DataError::io("read", folder, e))?;
+    if !found.folders.insert(real) {
+        return Ok(());
+    }
     let mut entries = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(|e| DataError::io("read", folder, e))? {
         entries.push(entry.map_err(|e| DataError::io("read", folder, e))?.path());
@@ -136,11 +149,13 @@ fn walk(folder: &Path, out: &mut Vec<PathBuf>, depth: usize) -> Result<(), DataE
     for path in entries {
         let hidden = path.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.'));
         if path.is_dir() {
-            if !hidden && depth < MAX_DEPTH {
-                walk(&path, out, depth + 1)?;
+            if !hidden {
+                walk(&path, found)?;
             }
         } else if is_image(&path) && !hidden {
-            out.push(path);
+            found.images.push(path);
+        } else if decode::is_other_picture(&path) && !hidden {
+            found.others += 1;
         }
     }
     Ok(())
@@ -183,24 +198,40 @@ fn read_header(path: &Path, (len, modified): (u64, u64)) -> Header {
     let unusable = |trouble: String| Header { len, modified, width: 0, height: 0, trouble: Some(trouble) };
     let (width, height, format) = match decode::read_dimensions(path) {
         Ok(header) => header,
-        Err(decode::DecodeError::InFile { source, .. }) => return unusable(source.to_string()),
-        Err(error) => return unusable(error.to_string()),
+        Err(error) => return unusable(reason(error)),
+    };
+    let small = |v: usize| u32::try_from(v).unwrap_or(u32::MAX);
+    let (width, height) = (small(width), small(height));
+    let limits = decode::Limits::default();
+    if let Err(error) = limits.check(width, height) {
+        return unusable(error.to_string());
+    }
+    let end: Option<&[u8]> = match format {
+        decode::Format::Jpeg => Some(&[0xFF, 0xD9]),
+        decode::Format::Png => Some(b"IEND"),
+        _ => None,
     };
     let mut trouble = None;
-    if format == decode::Format::Jpeg && !ends_as_jpeg(path) {
+    if !end.is_some_and(|end| ends_with(path, end)) {
         // Only now is a full decode worth its time: some cut files still hold every pixel.
-        match decode::read(path, &decode::Limits::default()) {
-            Ok(_) => trouble = Some("JPEG without its end marker".to_string()),
-            Err(decode::DecodeError::InFile { source, .. }) => return unusable(source.to_string()),
-            Err(error) => return unusable(error.to_string()),
+        match decode::read(path, &limits) {
+            Ok(_) => trouble = end.map(|_| format!("{format} without its end marker")),
+            Err(error) => return unusable(reason(error)),
         }
     }
-    let small = |v: usize| u32::try_from(v).unwrap_or(u32::MAX);
-    Header { len, modified, width: small(width), height: small(height), trouble }
+    Header { len, modified, width, height, trouble }
 }
 
-/// Whether the end marker FF D9 stands at, or with some padding near, the end.
-fn ends_as_jpeg(path: &Path) -> bool {
+/// The reason alone, where the file is named elsewhere.
+pub(crate) fn reason(error: decode::DecodeError) -> String {
+    match error {
+        decode::DecodeError::InFile { source, .. } => source.to_string(),
+        other => other.to_string(),
+    }
+}
+
+/// Whether `marker` stands at, or with some padding near, the end of the file.
+fn ends_with(path: &Path, marker: &[u8]) -> bool {
     use std::io::{Read, Seek, SeekFrom};
     let tail = || -> std::io::Result<Vec<u8>> {
         let mut file = std::fs::File::open(path)?;
@@ -210,7 +241,7 @@ fn ends_as_jpeg(path: &Path) -> bool {
         file.read_to_end(&mut bytes)?;
         Ok(bytes)
     };
-    tail().is_ok_and(|bytes| bytes.windows(2).any(|w| w == [0xFF, 0xD9]))
+    tail().is_ok_and(|bytes| bytes.windows(marker.len()).any(|w| w == marker))
 }
 
 struct Looked {
@@ -244,7 +275,8 @@ fn look(image: &Path, known: Option<&Header>, nc: usize, single_cls: bool) -> Lo
     if let Some(trouble) = &header.trouble {
         findings.push(image_finding(FindingKind::DamagedImage, Severity::Note, trouble.clone()));
     }
-    let label_file = label_candidates(image).into_iter().find(|p| p.is_file());
+    // Whatever has the name counts: a folder, or a file that may not be read, is no sign of a background.
+    let label_file = label_candidates(image).into_iter().find(|p| p.exists());
     let mut labels = Vec::new();
     if let Some(file) = &label_file {
         match std::fs::read(file) {
@@ -253,13 +285,16 @@ fn look(image: &Path, known: Option<&Header>, nc: usize, single_cls: bool) -> Lo
                 labels = parsed;
                 findings.extend(found);
             }
-            Err(error) => findings.push(Finding {
-                file: file.clone(),
-                line: None,
-                kind: FindingKind::UnreadableLabels,
-                severity: Severity::Dropped,
-                value: error.to_string(),
-            }),
+            Err(error) => {
+                findings.push(Finding {
+                    file: file.clone(),
+                    line: None,
+                    kind: FindingKind::UnreadableLabels,
+                    severity: Severity::Dropped,
+                    value: if file.is_dir() { "it is a folder".to_owned() } else { error.to_string() },
+                });
+                return Looked { sample: None, findings, header: Some(header) };
+            }
         }
         for label in &labels {
             let (w, h) = (label.cxcywh[2] * width as f32, label.cxcywh[3] * height as f32);
@@ -307,22 +342,24 @@ impl Dataset {
     ) -> Result<Self, DataError> {
         let places = yaml.resolve(split)?;
         let roots = yaml.roots();
-        let (mut images, mut findings) = (Vec::new(), Vec::new());
+        let (mut found, mut findings) = (Found::default(), Vec::new());
         for place in &places {
             if place.is_dir() {
-                walk(place, &mut images, 0)?;
+                walk(place, &mut found)?;
             } else if is_image(place) {
-                images.push(place.clone());
+                found.images.push(place.clone());
             } else {
-                read_list(place, &roots, &mut images, &mut findings)?;
+                read_list(place, &roots, &mut found.images, &mut findings)?;
             }
         }
+        let Found { mut images, others, .. } = found;
         // The same image named by two entries counts once.
         let mut seen = HashSet::new();
         images.retain(|p| seen.insert(p.clone()));
         if images.is_empty() {
             let extensions = decode::EXTENSIONS.join(", ");
-            return Err(DataError::NoImages { split: split.key(), places, extensions });
+            let first = findings.first().map(Finding::to_string);
+            return Err(DataError::NoImages { split, places, extensions, first });
         }
 
         let nc = yaml.names.len();
@@ -342,14 +379,33 @@ impl Dataset {
             findings.extend(one.findings);
         }
         let mut notes = yaml.notes.clone();
+        if others > 0 {
+            let kinds = decode::UNDECODABLE_EXTENSIONS.join(", ");
+            notes.push(format!(
+                "{others} files of kinds that are not read are left out ({kinds}); convert them to JPEG or PNG"
+            ));
+        }
         let fresh = Cache { headers };
         if options.cache
             && fresh != known
             && let Err(error) = fresh.store(&cache_path)
         {
-            notes.push(format!("`{}` not written ({error}); the next start scans again", cache_path.display()));
+            notes.push(format!(
+                "`{}` not written ({}); the next start scans again",
+                cache_path.display(),
+                error.kind()
+            ));
         }
 
+        // Damage past a sound header shows only now. One image that can be decoded is enough to go on.
+        let limits = decode::Limits::default();
+        while let Some(sample) = samples.first() {
+            let Err(error) = decode::read(&sample.path, &limits) else { break };
+            let (file, value) = (sample.path.clone(), reason(error));
+            let (kind, severity) = (FindingKind::UnreadableImage, Severity::Dropped);
+            findings.push(Finding { file, line: None, kind, severity, value });
+            samples.remove(0);
+        }
         if samples.is_empty() {
             let first = findings.iter().find(|f| f.kind.concerns_image()).map(Finding::to_string).unwrap_or_default();
             return Err(DataError::NoReadableImages { split: split.key(), count: images.len(), first });
@@ -364,8 +420,13 @@ impl Dataset {
             if !bad.is_empty() {
                 let show = |f: &&Finding| format!("{}:{}: {}", f.file.display(), f.line.unwrap_or(1), f.value);
                 let first = bad.iter().take(5).map(show).collect();
-                return Err(DataError::ClassOutOfRange { file: yaml.file.clone(), nc, count: bad.len(), first });
+                let names = yaml.names.iter().enumerate().map(|(i, name)| format!("{i}: {name}")).collect();
+                return Err(DataError::ClassOutOfRange { file: yaml.file.clone(), names, count: bad.len(), first });
             }
+        }
+        if options.need_labels && split == Split::Train && samples.iter().all(|s| s.labels.is_empty()) {
+            let first = findings.iter().find(|f| !f.kind.concerns_image()).map(Finding::to_string);
+            return Err(DataError::NoBoxes { split: split.key(), images: images.len(), first });
         }
         let names = match (options.single_cls, yaml.names.as_slice()) {
             (true, [only]) => vec![only.clone()],
@@ -373,6 +434,10 @@ impl Dataset {
             (false, names) => names.to_vec(),
         };
         let summary = summarise(images.len(), &samples, &findings, names.len());
+        if summary.boxes == 0 && split != Split::Train {
+            let split = split.key();
+            notes.push(format!("`{split}` has not one box: precision, recall and mAP are 0 whatever is detected"));
+        }
         Ok(Dataset { yaml, split, names, samples, findings, summary, notes })
     }
 

@@ -15,8 +15,8 @@ use crate::image::Image;
 /// File name extensions that count as pictures, in lower case. What a file *is* follows from its content.
 pub const EXTENSIONS: [&str; 8] = ["bmp", "jpeg", "jpg", "mpo", "png", "tif", "tiff", "webp"];
 
-/// Extensions of pictures that cannot be decoded here: to be mentioned, not passed over in silence.
-pub const UNDECODABLE_EXTENSIONS: [&str; 5] = ["avif", "dng", "heic", "heif", "pfm"];
+/// Extensions of pictures that are not read in folders: to be mentioned, not passed over in silence.
+pub const UNDECODABLE_EXTENSIONS: [&str; 6] = ["avif", "dng", "gif", "heic", "heif", "pfm"];
 
 /// So much of a file is read for its dimensions at first; headers are mostly shorter.
 const HEADER_BYTES: u64 = 128 << 10;
@@ -37,6 +37,23 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self { max_side: 20_000, max_pixels: 178_000_000, max_bytes: 512 << 20 }
+    }
+}
+
+impl Limits {
+    /// Checks a picture's size.
+    ///
+    /// # Errors
+    /// No pixels, or too many.
+    pub fn check(&self, width: u32, height: u32) -> Result<(), DecodeError> {
+        if width == 0 || height == 0 {
+            return Err(DecodeError::NoPixels { width, height });
+        }
+        let Limits { max_side, max_pixels, .. } = *self;
+        if width > max_side || height > max_side || u64::from(width) * u64::from(height) > max_pixels {
+            return Err(DecodeError::TooLarge { width, height, max_side, max_pixels });
+        }
+        Ok(())
     }
 }
 
@@ -253,9 +270,17 @@ pub fn sniff_format(bytes: &[u8]) -> Option<Format> {
 
 /// Whether a path has an extension that counts as a picture.
 pub fn has_image_extension(path: &Path) -> bool {
-    path.extension()
-        .and_then(|extension| extension.to_str())
-        .is_some_and(|extension| EXTENSIONS.contains(&extension.to_ascii_lowercase().as_str()))
+    extension_is_in(path, &EXTENSIONS)
+}
+
+/// Whether a path has one of the [`UNDECODABLE_EXTENSIONS`].
+pub fn is_other_picture(path: &Path) -> bool {
+    extension_is_in(path, &UNDECODABLE_EXTENSIONS)
+}
+
+fn extension_is_in(path: &Path, known: &[&str]) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    extension.is_some_and(|extension| known.contains(&extension.to_ascii_lowercase().as_str()))
 }
 
 /// Decodes a picture held in memory.
@@ -301,7 +326,7 @@ pub fn dimensions(bytes: &[u8]) -> Result<(usize, usize, Format), DecodeError> {
     let format = check_start(bytes, &unlimited)?;
     let mut decoder = open(bytes, format)?;
     let (width, height) = decoder.dimensions();
-    check_size(width, height, &unlimited)?;
+    unlimited.check(width, height)?;
     let turned = matches!(
         decoder.orientation().unwrap_or(Orientation::NoTransforms),
         Orientation::Rotate90 | Orientation::Rotate270 | Orientation::Rotate90FlipH | Orientation::Rotate270FlipH
@@ -356,17 +381,6 @@ fn check_start(bytes: &[u8], limits: &Limits) -> Result<Format, DecodeError> {
     sniff_format(bytes).ok_or_else(|| DecodeError::UnknownFormat { found: describe_unknown(bytes) })
 }
 
-fn check_size(width: u32, height: u32, limits: &Limits) -> Result<(), DecodeError> {
-    if width == 0 || height == 0 {
-        return Err(DecodeError::NoPixels { width, height });
-    }
-    let Limits { max_side, max_pixels, .. } = *limits;
-    if width > max_side || height > max_side || u64::from(width) * u64::from(height) > max_pixels {
-        return Err(DecodeError::TooLarge { width, height, max_side, max_pixels });
-    }
-    Ok(())
-}
-
 /// Says in people's words what a file that is no picture looks like.
 fn describe_unknown(bytes: &[u8]) -> String {
     let text = bytes.trim_ascii_start();
@@ -403,7 +417,7 @@ fn describe_unknown(bytes: &[u8]) -> String {
 
 fn open<'a>(bytes: &'a [u8], format: Format) -> Result<Box<dyn ImageDecoder + 'a>, DecodeError> {
     let mut reader = ::image::ImageReader::with_format(Cursor::new(bytes), format.codec());
-    // The size is checked by `check_size`, with a message of ours, before pixels are allocated.
+    // The size is checked by `Limits::check`, with a message of ours, before pixels are allocated.
     reader.no_limits();
     let decoder = reader.into_decoder().map_err(|error| explain(&error, format, bytes))?;
     Ok(Box::new(decoder))
@@ -417,7 +431,7 @@ fn decode_pixels(
 ) -> Result<Image, DecodeError> {
     let mut decoder = open(bytes, format)?;
     let (width, height) = decoder.dimensions();
-    check_size(width, height, limits)?;
+    limits.check(width, height)?;
     let length = bytes.len() as u64;
     if format == Format::Jpeg && u64::from(width) * u64::from(height) / JPEG_PIXELS_PER_BYTE > length {
         let detail = format!("{width}x{height} px cannot be in so few bytes");
@@ -545,7 +559,8 @@ fn jpeg_planes(bytes: &[u8]) -> u8 {
 }
 
 fn explain(error: &ImageError, format: Format, bytes: &[u8]) -> DecodeError {
-    let detail = error.to_string();
+    // Some decoders end their message with a line break.
+    let detail = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
     if let ImageError::Unsupported(_) = error {
         return DecodeError::Unsupported { format, detail };
     }

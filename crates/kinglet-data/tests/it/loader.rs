@@ -2,7 +2,7 @@
 
 use crate::Fixture;
 use kinglet_data::loader::{rect_shape, resized_size};
-use kinglet_data::{AugmentParams, Batch, Loader, LoaderOptions, Split};
+use kinglet_data::{AugmentParams, Batch, Dataset, Loader, LoaderOptions, NoProgress, ScanOptions, Split};
 use kinglet_vision::Image;
 use std::fs;
 
@@ -131,7 +131,7 @@ fn boxes_stay_inside_and_have_area_after_strong_augmentation() {
 }
 
 /// The extent of the pixels of a class's colour in one picture of a batch.
-fn extent_of(batch: &Batch, image: usize, class: usize) -> Option<[f32; 4]> {
+pub(crate) fn extent_of(batch: &Batch, image: usize, class: usize) -> Option<[f32; 4]> {
     let plane = &batch.images[image * batch.h * batch.w * 3..][..batch.h * batch.w * 3];
     let mut e = [f32::MAX, f32::MAX, f32::MIN, f32::MIN];
     for (i, p) in plane.chunks_exact(3).enumerate() {
@@ -266,7 +266,9 @@ fn a_set_of_backgrounds_and_one_sample_loads() {
     let f = Fixture::two_classes();
     f.sample("train/a", (20, 90), "");
     f.sample("val/a", (20, 90), "0 0.5 0.5 0.5 0.5");
-    let batches: Vec<Batch> = Loader::new(f.train(), options(2)).epoch(0, None).collect();
+    let lenient = ScanOptions { need_labels: false, ..ScanOptions::default() };
+    let set = Dataset::open(f.path("data.yaml"), Split::Train, lenient, &NoProgress).unwrap();
+    let batches: Vec<Batch> = Loader::new(std::sync::Arc::new(set), options(2)).epoch(0, None).collect();
     assert_eq!((batches.len(), batches[0].targets.len()), (1, 0));
     let val = std::sync::Arc::new(f.open(Split::Val).unwrap());
     let batches: Vec<Batch> = Loader::new(val, LoaderOptions::val(64, 8)).epoch(0, None).collect();

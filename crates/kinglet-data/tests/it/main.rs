@@ -1,6 +1,7 @@
 //! Data sets from the folder to the batch.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod damage;
 mod loader;
 mod scan;
 
