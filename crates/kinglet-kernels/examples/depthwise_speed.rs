@@ -57,7 +57,8 @@ fn norm(c: usize, side: usize, batch: usize, activation: Activation) {
     let stats = best(|| drop(batchnorm::channel_stats(&z, c)));
     let forward = best(|| batchnorm::forward(&z, c, &gamma, &beta, activation, None, &mut y));
     let backward = best(|| {
-        batchnorm::backward_in_place(&z, &mut dy, c, &beta, &gamma, &gamma, &beta, activation, &mut dgamma, &mut dbeta);
+        let (moments, affine, sums) = ([&beta[..], &gamma], [&gamma[..], &beta], [&mut dgamma[..], &mut dbeta]);
+        batchnorm::Gradient::new(&z, &dy, c, moments, affine, activation, sums).rows_in_place(&z, &mut dy);
     });
     println!(
         "BatchNorm and {activation:?}, {c} channels at {side}, batch {batch}: sums {stats:.1}, forward {forward:.1}, \

@@ -8,9 +8,9 @@
 //!
 //! Weights are in PyTorch's order, `[c_out, c_in / groups, kernel_h, kernel_w]`.
 
-mod gemm;
-mod pack;
-mod plan;
+pub(crate) mod gemm;
+pub(crate) mod pack;
+pub(crate) mod plan;
 mod run;
 mod weight;
 
@@ -148,7 +148,7 @@ impl ChannelStats {
 }
 
 /// The forward pass of `group` as a problem.
-fn forward_problem(s: &ConvShape, group: usize) -> Problem {
+pub(crate) fn forward_problem(s: &ConvShape, group: usize) -> Problem {
     let [c_in, c_out] = s.group_channels();
     let axes = std::array::from_fn(|i| Axis {
         count: s.output[i],
@@ -353,10 +353,10 @@ pub fn conv_backward_bias(s: &ConvShape, dy: &[f32], dbias: &mut [f32]) {
 #[derive(Debug, Clone)]
 pub struct PackedConv {
     /// The shape's fields that the weights depend on, with the instruction set's lanes.
-    key: ([usize; 2], [usize; 2], usize),
-    lanes: usize,
+    pub(crate) key: ([usize; 2], [usize; 2], usize),
+    pub(crate) lanes: usize,
     /// Packed group by group; as given for a depthwise convolution.
-    data: Vec<f32>,
+    pub(crate) data: Vec<f32>,
 }
 
 impl PackedConv {
@@ -383,7 +383,12 @@ impl PackedConv {
         PackedConv { key, lanes, data }
     }
 
-    fn key(s: &ConvShape) -> ([usize; 2], [usize; 2], usize) {
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        4 * self.data.len()
+    }
+
+    pub(crate) fn key(s: &ConvShape) -> ([usize; 2], [usize; 2], usize) {
         (s.kernel, [s.c_in, s.c_out], s.groups)
     }
 }

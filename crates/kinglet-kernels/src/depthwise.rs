@@ -517,7 +517,7 @@ unsafe fn vector_kernel<S: Simd, const N: usize, const ADVANCE: usize, const T: 
 /// of its own and spills them, which costs a load for every load.
 #[inline(always)]
 #[allow(clippy::pointers_in_nomem_asm_block)] // the pointer is moved, never read through
-fn opaque(p: *const f32) -> *const f32 {
+pub(crate) fn opaque(p: *const f32) -> *const f32 {
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     {
         let mut p = p;

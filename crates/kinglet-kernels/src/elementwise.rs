@@ -65,20 +65,6 @@ pub(crate) fn for_each_block_mut<T: Send>(y: &mut [T], size: usize, f: impl Fn(u
     });
 }
 
-/// `y = a + b`.
-///
-/// # Panics
-/// If the lengths differ.
-pub fn add(a: &[f32], b: &[f32], y: &mut [f32]) {
-    assert!(a.len() == y.len() && b.len() == y.len(), "add: lengths differ");
-    for_each_chunk_mut(y, |start, y| {
-        let n = y.len();
-        for ((y, a), b) in y.iter_mut().zip(&a[start..start + n]).zip(&b[start..start + n]) {
-            *y = a + b;
-        }
-    });
-}
-
 /// `y += x`.
 ///
 /// # Panics
@@ -90,29 +76,6 @@ pub fn add_assign(y: &mut [f32], x: &[f32]) {
             *y += x;
         }
     });
-}
-
-/// `y += alpha * x`.
-///
-/// # Panics
-/// If the lengths differ.
-pub fn axpy(alpha: f32, x: &[f32], y: &mut [f32]) {
-    assert_eq!(x.len(), y.len(), "axpy: lengths differ");
-    for_each_chunk_mut(y, |start, y| {
-        for (y, x) in y.iter_mut().zip(&x[start..]) {
-            *y += alpha * x;
-        }
-    });
-}
-
-/// `y *= alpha`.
-pub fn scale_assign(y: &mut [f32], alpha: f32) {
-    for_each_chunk_mut(y, |_, y| y.iter_mut().for_each(|y| *y *= alpha));
-}
-
-/// `y = value` everywhere.
-pub fn fill(y: &mut [f32], value: f32) {
-    for_each_chunk_mut(y, |_, y| y.fill(value));
 }
 
 /// The sum of squares in `f64`, in a fixed order.
@@ -424,6 +387,19 @@ pub fn scale_channels(x: &[f32], gate: &[f32], [n, hw, c]: [usize; 3], activatio
             let gate = gate.as_ptr().add(image * c);
             gate_rows(activation, x.as_ptr().add(start), gate, out.get().add(start), rows, c);
         }
+    });
+}
+
+/// `x = activation(x * gate)` with `x` `[rows, c]` of one image and `gate` `[c]`.
+///
+/// # Panics
+/// If `x` is not whole rows.
+pub fn scale_channels_in_place(x: &mut [f32], gate: &[f32], activation: Activation) {
+    let c = gate.len();
+    assert!(c > 0 && x.len().is_multiple_of(c), "scale_channels_in_place: {} values in rows of {c}", x.len());
+    for_each_block_mut(x, rows_per_chunk(c) * c, |_, x| {
+        // SAFETY: whole rows of `x`; each value is read before it is written.
+        unsafe { gate_rows(activation, x.as_ptr(), gate.as_ptr(), x.as_mut_ptr(), x.len() / c, c) }
     });
 }
 

@@ -56,19 +56,12 @@ pub(crate) fn close(got: &[f32], want: &[f32], tolerance: f32, what: &str) {
 }
 
 #[test]
-fn sums_and_scaling_over_several_chunks() {
+fn sums_over_several_chunks() {
     let n = 2 * CHUNK + 17;
     let (a, b) = (random(1, n), random(2, n));
-    let mut y = vec![0.0; n];
-    add(&a, &b, &mut y);
-    assert!((0..n).all(|i| y[i] == a[i] + b[i]));
+    let mut y = b.clone();
     add_assign(&mut y, &a);
-    assert!((0..n).all(|i| y[i] == a[i] + b[i] + a[i]));
-    fill(&mut y, 3.0);
-    axpy(2.0, &a, &mut y);
-    assert!((0..n).all(|i| y[i] == 3.0 + 2.0 * a[i]));
-    scale_assign(&mut y, 0.5);
-    assert!((0..n).all(|i| y[i] == 0.5 * (3.0 + 2.0 * a[i])));
+    assert!((0..n).all(|i| y[i] == b[i] + a[i]));
     let want: f64 = a.iter().map(|&v| f64::from(v) * f64::from(v)).sum();
     assert!((sum_sq(&a) - want).abs() < 1e-9 * want);
     assert_eq!(sum_sq(&[]), 0.0);

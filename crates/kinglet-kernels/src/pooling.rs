@@ -37,7 +37,7 @@ impl PoolShape {
     }
 
     /// Window positions inside the input for output `o` of an axis of `size`: input start, window start, count.
-    fn window(&self, o: usize, size: usize) -> (usize, usize, usize) {
+    pub(crate) fn window(&self, o: usize, size: usize) -> (usize, usize, usize) {
         let start = o * self.stride;
         let skip = self.padding.saturating_sub(start);
         let input = start + skip - self.padding;

@@ -5,16 +5,19 @@
 //! A [`Session`] then executes the nodes in order, keeping what the backward pass needs, and walks them in reverse for
 //! the gradients. The same recording gives the arithmetic count, and is what an exporter or a compiler reads.
 
-mod buffer;
+mod arena;
 mod graph;
 pub mod ops;
 mod params;
+mod plan;
+mod rows;
 mod session;
 mod shape;
+mod timing;
 
-pub use buffer::{Buffer, BufferPool};
 pub use graph::{Graph, Node, ShapeError, Var};
 pub use kinglet_kernels::Activation;
 pub use params::{Init, Param, ParamId, ParamKind, Params};
 pub use session::{BATCH_NORM_MOMENTUM, Gradients, Mode, Session};
 pub use shape::Shape;
+pub use timing::{OpTiming, Pass};

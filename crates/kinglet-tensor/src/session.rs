@@ -1,7 +1,12 @@
 //! Runs a graph: forwards, keeping what the backward pass needs, and backwards.
 
-use crate::{Buffer, BufferPool, Graph, ParamId, Params, Shape, Var};
+use crate::arena::Arena;
+use crate::plan::{Lifetimes, input_shapes};
+use crate::rows::{Input, RowsContext};
+use crate::timing::Stopwatch;
+use crate::{Graph, OpTiming, ParamId, Params, Pass, Shape, Var};
 use kinglet_kernels::elementwise;
+use std::time::Instant;
 
 /// How far one batch moves the running statistics in YOLOv5's models (PyTorch's default is 0.1).
 pub const BATCH_NORM_MOMENTUM: f32 = 0.03;
@@ -28,10 +33,9 @@ impl Mode {
     }
 }
 
-/// What an operation keeps from its forward for its backward pass.
+/// What an operation notes in its forward for its backward pass, beside the floats that it keeps.
 #[derive(Debug, Default)]
-pub struct Saved {
-    pub(crate) value: Option<Buffer>,
+pub struct Notes {
     pub(crate) indices: Vec<u8>,
     pub(crate) moments: crate::ops::BatchMoments,
 }
@@ -39,21 +43,30 @@ pub struct Saved {
 /// What an operation sees in the forward pass.
 #[derive(Debug)]
 pub struct ForwardContext<'a> {
-    pub(crate) inputs: Vec<&'a [f32]>,
+    pub(crate) inputs: Vec<Input<'a>>,
     pub(crate) input_shapes: &'a [Shape],
-    pub(crate) output: &'a mut [f32],
+    /// Its content is unspecified, to be overwritten; `None` where whoever reads the output computes it by rows.
+    pub(crate) output: Option<&'a mut [f32]>,
     pub(crate) shape: Shape,
     pub(crate) params: &'a mut Params,
     pub(crate) mode: Mode,
-    pub(crate) pool: &'a mut BufferPool,
-    pub(crate) saved: &'a mut Saved,
+    /// `Operation::kept_len` floats of unspecified content, which the backward pass finds as they were left.
+    pub(crate) kept: &'a mut [f32],
+    pub(crate) notes: &'a mut Notes,
+}
+
+impl ForwardContext<'_> {
+    /// The output of an operation that is not row-wise, or of an evaluation.
+    pub(crate) fn output(&mut self) -> &mut [f32] {
+        self.output.as_deref_mut().expect("only row-wise outputs are computed by rows, and only in training")
+    }
 }
 
 /// What an operation sees in the backward pass.
 #[derive(Debug)]
 pub struct BackwardContext<'a> {
-    /// The forward inputs; empty where `Operation::keeps_input` says no.
-    pub(crate) inputs: Vec<&'a [f32]>,
+    /// The forward inputs; absent where `Operation::keeps_input` says no.
+    pub(crate) inputs: Vec<Input<'a>>,
     pub(crate) input_shapes: &'a [Shape],
     pub(crate) output_grad: &'a mut [f32],
     pub(crate) shape: Shape,
@@ -61,8 +74,8 @@ pub struct BackwardContext<'a> {
     pub(crate) grads: &'a mut Gradients,
     /// `None` for an input that needs no gradient.
     pub(crate) input_grads: Vec<Option<InputGrad<'a>>>,
-    pub(crate) saved: &'a mut Saved,
-    pub(crate) pool: &'a mut BufferPool,
+    pub(crate) kept: &'a mut [f32],
+    pub(crate) notes: &'a Notes,
 }
 
 /// Where an input's gradient goes.
@@ -140,13 +153,99 @@ impl Gradients {
     }
 }
 
-/// The memory of a model at work. One graph at a time; its buffers serve the next.
+/// The memory of a model at work. One graph at a time; its memory serves the next.
 #[derive(Debug, Default)]
 pub struct Session {
-    pool: BufferPool,
-    values: Vec<Option<Buffer>>,
-    saved: Vec<Saved>,
+    arena: Arena,
+    lifetimes: Lifetimes,
+    /// Where each span of `lifetimes` begins in the arena.
+    places: Vec<usize>,
+    notes: Vec<Notes>,
+    mode: Option<Mode>,
     keep_values: bool,
+    stopwatch: Stopwatch,
+}
+
+/// The floats of a step's buffers.
+#[derive(Clone, Copy)]
+struct Floats<'a> {
+    base: *mut f32,
+    lifetimes: &'a Lifetimes,
+    places: &'a [usize],
+}
+
+impl<'a> Floats<'a> {
+    /// The buffer of a span.
+    ///
+    /// # Safety
+    /// Nobody writes to the span while the result lives.
+    unsafe fn read(&self, span: usize) -> &'a [f32] {
+        // SAFETY: the span lies inside the arena, whose floats are initialised; the rest is the caller's promise.
+        unsafe { std::slice::from_raw_parts(self.base.add(self.places[span]), self.lifetimes.spans[span].len) }
+    }
+
+    /// The buffer of a span, to write.
+    ///
+    /// # Safety
+    /// Nobody else reads or writes it while the result lives.
+    unsafe fn write(&self, span: usize) -> &'a mut [f32] {
+        // SAFETY: as above.
+        unsafe { std::slice::from_raw_parts_mut(self.base.add(self.places[span]), self.lifetimes.spans[span].len) }
+    }
+
+    /// The same where there is a span, otherwise nothing.
+    ///
+    /// # Safety
+    /// As for `read`.
+    unsafe fn read_if(&self, span: Option<usize>) -> &'a [f32] {
+        // SAFETY: the caller's promise.
+        span.map_or(&[], |span| unsafe { self.read(span) })
+    }
+
+    /// The value of `node` as an input: of the forward pass, or in the backward pass of the node `reader`.
+    ///
+    /// # Safety
+    /// Nobody writes to what the plan keeps for the reader while the result lives.
+    unsafe fn input(&self, graph: &'a Graph, notes: &'a [Notes], node: usize, reader: Option<usize>) -> Input<'a> {
+        match self.lifetimes.value(node, reader) {
+            // SAFETY: the caller's promise.
+            Some(span) => Input::Whole(unsafe { self.read(span) }),
+            // SAFETY: the caller's promise.
+            None => Input::Rows(unsafe { self.rows(graph, notes, node, reader) }),
+        }
+    }
+
+    /// What computing the value of `node` again sees.
+    ///
+    /// # Safety
+    /// As for `input`.
+    unsafe fn rows(&self, graph: &'a Graph, notes: &'a [Notes], node: usize, reader: Option<usize>) -> RowsContext<'a> {
+        let recorded = &graph.nodes()[node];
+        let op = recorded.op.as_ref().expect("the graph's input is always in memory").run();
+        let input = |(position, v): (usize, &Var)| match op.recompute_reads(position) {
+            // SAFETY: the caller's promise.
+            true => unsafe { self.input(graph, notes, v.0, reader) },
+            false => Input::Absent,
+        };
+        RowsContext {
+            op,
+            inputs: recorded.inputs.iter().enumerate().map(input).collect(),
+            input_shapes: input_shapes(graph, recorded),
+            shape: recorded.shape,
+            // SAFETY: the caller's promise.
+            kept: unsafe { self.read_if(self.lifetimes.kept[node]) },
+            notes: &notes[node],
+        }
+    }
+
+    /// The same where there is a span, otherwise nothing, to write.
+    ///
+    /// # Safety
+    /// As for `write`.
+    unsafe fn write_if(&self, span: Option<usize>) -> &'a mut [f32] {
+        // SAFETY: the caller's promise.
+        span.map_or(&mut [], |span| unsafe { self.write(span) })
+    }
 }
 
 impl Session {
@@ -155,40 +254,51 @@ impl Session {
         Session { keep_values: true, ..Self::default() }
     }
 
+    /// Plans the memory of `graph`, unless it is that of the step before.
+    fn plan(&mut self, graph: &Graph, mode: Mode) {
+        let lifetimes = Lifetimes::new(graph, mode, self.keep_values);
+        if lifetimes != self.lifetimes || self.places.is_empty() {
+            let (places, len) = lifetimes.place();
+            self.arena.reserve(len);
+            (self.lifetimes, self.places) = (lifetimes, places);
+        }
+        self.notes.clear();
+        self.notes.resize_with(graph.nodes().len(), Notes::default);
+        self.mode = Some(mode);
+    }
+
     /// Computes the graph for `input`. The values of its outputs can be read until the next call.
     ///
     /// # Panics
     /// If `input` does not have the size of the graph's input.
     pub fn forward(&mut self, graph: &Graph, params: &mut Params, input: &[f32], mode: Mode) {
-        self.reset();
         let nodes = graph.nodes();
-        let last_use = self.last_use(graph, mode);
-        self.values.resize_with(nodes.len(), || None);
-        self.saved.resize_with(nodes.len(), Saved::default);
-        let mut image = self.pool.take(input.len());
-        image.copy_from_slice(input);
         assert_eq!(input.len(), nodes[0].shape.len(), "input of the graph's size");
-        self.values[0] = Some(image);
+        self.plan(graph, mode);
+        let floats = Floats { base: self.arena.base(), lifetimes: &self.lifetimes, places: &self.places };
+        // SAFETY: nothing else refers to the arena now.
+        unsafe { floats.write_if(self.lifetimes.values[0]) }.copy_from_slice(input);
         for (i, node) in nodes.iter().enumerate() {
             let Some(op) = &node.op else { continue };
-            let mut output = self.pool.take(node.shape.len());
-            let input_shapes: Vec<Shape> = node.inputs.iter().map(|&v| graph.shape(v)).collect();
-            let inputs = node.inputs.iter().map(|v| &**self.values[v.0].as_ref().expect("inputs are computed first"));
-            op.run().forward(&mut ForwardContext {
-                inputs: inputs.collect(),
-                input_shapes: &input_shapes,
-                output: &mut output,
-                shape: node.shape,
-                params,
-                mode,
-                pool: &mut self.pool,
-                saved: &mut self.saved[i],
-            });
-            self.values[i] = Some(output);
-            for v in &node.inputs {
-                if last_use[v.0] == Some(i) {
-                    self.values[v.0].take().into_iter().for_each(|b| self.pool.give(b));
+            let begun = self.stopwatch.on.then(Instant::now);
+            let shapes = input_shapes(graph, node);
+            let (before, notes) = self.notes.split_at_mut(i);
+            // SAFETY: the plan keeps apart the buffers that live at this node: what its inputs need, its value, what it
+            // keeps.
+            op.run().forward(&mut unsafe {
+                ForwardContext {
+                    inputs: node.inputs.iter().map(|v| floats.input(graph, before, v.0, None)).collect(),
+                    input_shapes: &shapes,
+                    output: self.lifetimes.values[i].map(|span| floats.write(span)),
+                    shape: node.shape,
+                    params,
+                    mode,
+                    kept: floats.write_if(self.lifetimes.kept[i]),
+                    notes: &mut notes[0],
                 }
+            });
+            if let Some(begun) = begun {
+                self.stopwatch.add(timing(graph, i, Pass::Forward, begun));
             }
         }
     }
@@ -196,120 +306,142 @@ impl Session {
     /// A value of the last forward pass.
     ///
     /// # Panics
-    /// If it was not an output and this session does not keep them.
+    /// If it was not an output and this session does not keep them, or if the backward pass has run.
     pub fn value(&self, var: Var) -> &[f32] {
-        self.values[var.0].as_ref().expect("outputs are kept; other values only where asked for")
+        let nodes = self.lifetimes.values.len();
+        let span = self.lifetimes.values[var.0].filter(|&span| self.lifetimes.spans[span].outlives(nodes));
+        let span = span.filter(|_| self.mode.is_some()).expect("outputs are kept; other values only where asked for");
+        &self.arena.floats()[self.places[span]..][..self.lifetimes.spans[span].len]
     }
 
     /// Adds to `grads` the gradients for given gradients of the graph's outputs, after a forward pass in training mode.
-    /// Frees what the forward pass kept.
+    ///
+    /// # Panics
+    /// If there was no such pass of the same graph before, or a gradient does not have its output's size.
     pub fn backward(&mut self, graph: &Graph, params: &Params, grads: &mut Gradients, output_grads: &[&[f32]]) {
+        let mode = self.mode.take().filter(|m| m.records()).expect("a forward pass in training mode comes first");
+        let same = Lifetimes::new(graph, mode, self.keep_values) == self.lifetimes;
+        assert!(same, "the backward pass is of the graph of the forward pass");
         let nodes = graph.nodes();
+        let plan = &self.lifetimes;
+        let floats = Floats { base: self.arena.base(), lifetimes: plan, places: &self.places };
         let needs = graph.needs_gradient(|id| grads.wanted(id));
-        let mut pending: Vec<Option<Buffer>> = nodes.iter().map(|_| None).collect();
+        let mut begun_grads = vec![false; nodes.len()];
         for (var, gradient) in graph.outputs().iter().zip(output_grads) {
-            if let Some(first) = &mut pending[var.0] {
-                elementwise::add_assign(first, gradient);
-                continue;
-            }
-            let mut buffer = self.pool.take(gradient.len());
-            buffer.copy_from_slice(gradient);
-            pending[var.0] = Some(buffer);
+            assert_eq!(gradient.len(), graph.shape(*var).len(), "gradient of the output's size");
+            let Some(span) = plan.grads[var.0] else { continue };
+            // SAFETY: nothing else refers to the arena now.
+            put(unsafe { floats.write(span) }, gradient, begun_grads[var.0]);
+            begun_grads[var.0] = true;
         }
+        let runs = |i: usize| needs[i] && plan.grads[i].is_some();
+        let again = needed_again(graph, runs);
         for (i, node) in nodes.iter().enumerate().rev() {
-            let (Some(op), Some(mut output_grad)) = (&node.op, pending[i].take()) else {
-                self.release(i);
-                continue;
+            for &j in plan.recompute[i].iter().filter(|&&j| again[j]) {
+                let Some(span) = plan.again[j] else { continue };
+                let begun = self.stopwatch.on.then(Instant::now);
+                // SAFETY: the plan keeps apart the buffers that live at node `i`.
+                let (cx, output) = unsafe { (floats.rows(graph, &self.notes, j, Some(i)), floats.write(span)) };
+                cx.op.rows(&cx, 0..nodes[j].shape.rows(), output);
+                if let Some(begun) = begun {
+                    self.stopwatch.add(timing(graph, j, Pass::Recompute, begun));
+                }
+            }
+            let (Some(op), true, Some(grad)) = (&node.op, runs(i), plan.grads[i]) else { continue };
+            let begun = self.stopwatch.on.then(Instant::now);
+            let op = op.run();
+            let read = |(position, v): (usize, &Var)| match op.keeps_input(position) {
+                // SAFETY: the plan keeps apart the buffers that live at this node.
+                true => unsafe { floats.input(graph, &self.notes, v.0, Some(i)) },
+                false => Input::Absent,
             };
-            if !needs[i] {
-                self.pool.give(output_grad);
-                self.release(i);
-                continue;
-            }
-            let input_shapes: Vec<Shape> = node.inputs.iter().map(|&v| graph.shape(v)).collect();
-            // An input named twice gets a buffer of its own the second time, and the two are added below.
-            let mut lent: Vec<Option<(Buffer, bool)>> = Vec::with_capacity(node.inputs.len());
-            for v in &node.inputs {
-                lent.push(needs[v.0].then(|| match pending[v.0].take() {
-                    Some(buffer) => (buffer, true),
-                    None => (self.pool.take(graph.shape(*v).len()), false),
-                }));
-            }
-            let input_grads = lent.iter_mut();
-            op.run().backward(&mut BackwardContext {
-                inputs: node.inputs.iter().map(|v| self.values[v.0].as_deref().unwrap_or(&[])).collect(),
-                input_shapes: &input_shapes,
-                output_grad: &mut output_grad,
+            let input_grad = |(v, span): (&Var, &Option<usize>)| {
+                let span = span.filter(|_| needs[v.0])?;
+                let accumulate = begun_grads[v.0] && plan.grads[v.0] == Some(span);
+                // SAFETY: as above; an input named twice has a buffer for each time.
+                Some(InputGrad { values: unsafe { floats.write(span) }, accumulate })
+            };
+            op.backward(&mut BackwardContext {
+                inputs: node.inputs.iter().enumerate().map(read).collect(),
+                input_shapes: &input_shapes(graph, node),
+                // SAFETY: as above.
+                output_grad: unsafe { floats.write(grad) },
                 shape: node.shape,
                 params,
                 grads,
-                input_grads: input_grads
-                    .map(|l| l.as_mut().map(|(values, accumulate)| InputGrad { values, accumulate: *accumulate }))
-                    .collect(),
-                saved: &mut self.saved[i],
-                pool: &mut self.pool,
+                input_grads: node.inputs.iter().zip(&plan.input_grads[i]).map(input_grad).collect(),
+                // SAFETY: as above.
+                kept: unsafe { floats.write_if(plan.kept[i]) },
+                notes: &self.notes[i],
             });
-            for (v, lent) in node.inputs.iter().zip(lent) {
-                let Some((buffer, _)) = lent else { continue };
-                match &mut pending[v.0] {
-                    Some(first) => {
-                        elementwise::add_assign(first, &buffer);
-                        self.pool.give(buffer);
-                    }
-                    none => *none = Some(buffer),
+            for (v, span) in node.inputs.iter().zip(&plan.input_grads[i]) {
+                let (Some(span), Some(sum), true) = (*span, plan.grads[v.0], needs[v.0]) else { continue };
+                if span != sum {
+                    // SAFETY: the operation has returned its buffers; these two are different ones.
+                    elementwise::add_assign(unsafe { floats.write(sum) }, unsafe { floats.read(span) });
                 }
+                begun_grads[v.0] = true;
             }
-            self.pool.give(output_grad);
-            self.release(i);
-        }
-        for buffer in pending.into_iter().flatten() {
-            self.pool.give(buffer);
+            if let Some(begun) = begun {
+                self.stopwatch.add(timing(graph, i, Pass::Backward, begun));
+            }
         }
         grads.clear_unwanted();
-        self.reset();
     }
 
     /// Bytes held for values, gradients and scratch.
     pub fn allocated_bytes(&self) -> usize {
-        self.pool.allocated_bytes()
+        self.arena.bytes()
     }
 
-    /// Returns unused memory to the system.
-    pub fn shrink(&mut self) {
-        self.pool.clear();
+    /// Starts or stops measuring how long each operation takes.
+    pub fn set_timing(&mut self, on: bool) {
+        self.stopwatch.on = on;
     }
 
-    /// The node after which a value is no longer needed; `None` for one that stays.
-    fn last_use(&self, graph: &Graph, mode: Mode) -> Vec<Option<usize>> {
-        let mut last = vec![None; graph.nodes().len()];
-        if self.keep_values {
-            return last;
-        }
-        let mut stays = vec![false; last.len()];
-        graph.outputs().iter().for_each(|v| stays[v.0] = true);
-        for (i, node) in graph.nodes().iter().enumerate() {
-            let Some(op) = &node.op else { continue };
-            for (position, v) in node.inputs.iter().enumerate() {
-                last[v.0] = Some(i);
-                stays[v.0] |= mode.records() && op.run().keeps_input(position);
-            }
-        }
-        last.iter_mut().zip(stays).filter(|(_, stays)| *stays).for_each(|(last, _)| *last = None);
-        last
+    /// The times measured since [`Self::clear_timings`], in the order in which the operations ran first.
+    pub fn timings(&self) -> &[OpTiming] {
+        self.stopwatch.timings()
     }
 
-    fn release(&mut self, node: usize) {
-        let saved = std::mem::take(&mut self.saved[node]);
-        for buffer in self.values[node].take().into_iter().chain(saved.value) {
-            self.pool.give(buffer);
-        }
+    /// Forgets the times measured.
+    pub fn clear_timings(&mut self) {
+        self.stopwatch.clear();
     }
+}
 
-    fn reset(&mut self) {
-        for node in 0..self.values.len() {
-            self.release(node);
-        }
-        self.values.clear();
-        self.saved.clear();
+/// `to = from`, or `to += from`.
+fn put(to: &mut [f32], from: &[f32], accumulate: bool) {
+    if accumulate {
+        elementwise::add_assign(to, from);
+    } else {
+        to.copy_from_slice(from);
     }
+}
+
+/// The time since `begun`, as that of node `i`.
+fn timing(graph: &Graph, i: usize, pass: Pass, begun: Instant) -> OpTiming {
+    let node = &graph.nodes()[i];
+    let macs = match pass {
+        Pass::Forward => node.macs,
+        Pass::Recompute => 0,
+        Pass::Backward => 2 * node.macs,
+    };
+    let op = node.op.as_ref().map_or("input", |op| op.run().name());
+    OpTiming { node: i, layer: node.layer, op, pass, macs, time: begun.elapsed() }
+}
+
+/// Which values the backward pass reads where only some nodes run in it, directly or to compute others again.
+fn needed_again(graph: &Graph, runs: impl Fn(usize) -> bool) -> Vec<bool> {
+    let nodes = graph.nodes();
+    let mut needed = vec![false; nodes.len()];
+    for (i, node) in nodes.iter().enumerate().rev() {
+        let Some(op) = node.op.as_ref().map(|op| op.run()) else { continue };
+        let computed = needed[i] && op.recomputes();
+        for (position, v) in node.inputs.iter().enumerate() {
+            let reads = runs(i) && op.keeps_input(position) || computed && op.recompute_reads(position);
+            needed[v.0] |= reads;
+        }
+    }
+    needed
 }

@@ -75,7 +75,11 @@ pub struct LoadedModel {
 /// # Errors
 /// Where the folder cannot be written or the disk is full; no partial file stays.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
-    let failed = |source| TrainError::Io { action: "write", path: path.to_owned(), source };
+    // The kind alone: the message names the file, not the temporary one beside it.
+    let failed = |source: std::io::Error| {
+        let source = std::io::Error::from(source.kind());
+        TrainError::Io { action: "write", path: path.to_owned(), source }
+    };
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut builder = tempfile::Builder::new();
     // Temporary files are private by default; a checkpoint is an ordinary file, as far as the umask lets it be.

@@ -136,7 +136,7 @@ hyperparameters! {
 }
 
 /// Most anchors a level may be asked to have.
-const MAX_ANCHORS: f64 = 100.0;
+const MAX_ANCHORS: f64 = kinglet_spec::limits::ANCHORS as f64;
 
 /// Names and texts of the files built into the program.
 const BUILTIN: [(&str, &str); 3] = [
@@ -190,15 +190,9 @@ impl Hyp {
             if name == "anchors" {
                 let number = number(value_node, "anchors", 3.0, place(value_node))?;
                 check_range("anchors", number, (0.0, MAX_ANCHORS), place(value_node))?;
-                if number.fract() != 0.0 {
-                    return Err(HypError::NotANumber {
-                        place: place(value_node),
-                        key: "anchors",
-                        found: format!("the fraction `{number}`"),
-                        example: "3".to_owned(),
-                    });
-                }
-                hyp.anchors = (number > 0.0).then_some(number as usize);
+                // Published files hold fractions such as 3.412, found by evolution.
+                let number = number.round_ties_even() as usize;
+                hyp.anchors = (number > 0).then_some(number);
                 continue;
             }
             let Some(&(key, low, high)) = KEYS.iter().find(|(key, ..)| key == name) else {
@@ -223,6 +217,29 @@ impl Hyp {
         }
         text
     }
+}
+
+/// A model file's text with `anchors: count` in place of its anchors, on as many lines, so that places in messages stay
+/// right. Nothing where the text is no block of `key: value` lines.
+pub fn with_anchors(model_yaml: &str, count: usize) -> Option<String> {
+    let mut text = String::with_capacity(model_yaml.len());
+    let (mut found, mut inside) = (false, false);
+    for line in model_yaml.lines() {
+        // A list may stand without indentation under its key.
+        inside = inside && (line.is_empty() || line.starts_with([' ', '\t', '#', '-', ']']));
+        if line.starts_with("anchors:") {
+            (found, inside) = (true, true);
+            text.push_str(&format!("anchors: {count}"));
+        } else if !inside {
+            text.push_str(line);
+        }
+        text.push('\n');
+    }
+    let is_flow = model_yaml.trim_start().starts_with('{');
+    if !found && !is_flow {
+        text.push_str(&format!("anchors: {count}\n"));
+    }
+    (found || !is_flow).then_some(text)
 }
 
 fn number(node: &MarkedYaml, key: &'static str, example: f64, place: String) -> Result<f64, HypError> {
@@ -254,5 +271,41 @@ fn hint(name: &str) -> String {
     match kinglet_spec::nearest_names(name, KEYS.iter().map(|(key, ..)| *key).chain(["anchors"])).first() {
         Some(key) => format!("did you mean `{key}`?"),
         None => "see `zoo/hyp/scratch-low.yaml` for all names".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn anchors_may_be_a_fraction_and_zero_keeps_the_models() {
+        let anchors = |text: &str| Hyp::parse(text, "h.yaml").map(|hyp| hyp.anchors);
+        assert_eq!(anchors("anchors: 3.412"), Ok(Some(3)));
+        assert_eq!(anchors("anchors: 5"), Ok(Some(5)));
+        assert_eq!(anchors("anchors: 0"), Ok(None));
+        assert!(anchors("anchors: 1000").is_err());
+    }
+
+    #[test]
+    fn a_number_of_anchors_takes_the_place_of_the_list_and_no_line_moves() {
+        let list = "nc: 2\nanchors:\n  - [10,13, 16,30] # fine\n\n  - [30,61, 62,45]\nbackbone:\n  - x\n";
+        assert_eq!(with_anchors(list, 4).unwrap(), "nc: 2\nanchors: 4\n\n\n\nbackbone:\n  - x\n");
+        let flush = "anchors:\n- [1,2]\n- [3,4]\nhead: []\n";
+        assert_eq!(with_anchors(flush, 3).unwrap(), "anchors: 3\n\n\nhead: []\n");
+        assert_eq!(with_anchors("anchors: [[1,2],\n [3,4]\n]\nnc: 1\n", 3).unwrap(), "anchors: 3\n\n\nnc: 1\n");
+        assert_eq!(with_anchors("nc: 2\n", 3).unwrap(), "nc: 2\nanchors: 3\n");
+        assert!(with_anchors("{nc: 2}", 3).is_none());
+    }
+
+    #[test]
+    fn every_built_in_model_resolves_with_another_number_of_anchors() {
+        let zoo = concat!(env!("CARGO_MANIFEST_DIR"), "/../../zoo/models");
+        for file in std::fs::read_dir(zoo).unwrap().flatten() {
+            let text = with_anchors(&std::fs::read_to_string(file.path()).unwrap(), 5).unwrap();
+            let options = kinglet_spec::ResolveOptions::default();
+            let spec = kinglet_spec::resolve(&text, "m.yaml", kinglet_nn::REGISTRY, &options).unwrap();
+            assert!(spec.placeholder_anchors && spec.anchors.iter().all(|level| level.len() == 5), "{file:?}");
+        }
     }
 }

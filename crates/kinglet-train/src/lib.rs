@@ -14,6 +14,7 @@ pub mod multi_scale;
 pub mod optim;
 pub mod options;
 pub mod schedule;
+pub mod step;
 pub mod trainer;
 pub mod validate;
 

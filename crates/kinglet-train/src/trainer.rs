@@ -5,7 +5,6 @@
 //! the same bits as one that is not.
 
 use crate::TrainError;
-use crate::assign::Target;
 use crate::checkpoint::{self, Header, Progress};
 use crate::early_stopping::EarlyStopping;
 use crate::ema::{Ema, EmaRule};
@@ -13,18 +12,17 @@ use crate::events::{BatchDone, EpochDone, Finished, Observer, Started, Validatio
 use crate::hyp::Hyp;
 use crate::loss::{Loss, LossOptions};
 use crate::multi_scale;
-use crate::optim::{MAX_GRAD_NORM, Optim, ParamGroup, clip_scale};
 use crate::options::{Recipe, TrainOptions};
 use crate::schedule::{MIN_WARMUP_ITERATIONS, NOMINAL_BATCH, Schedule, Warmup, scaled_weight_decay};
-use crate::validate::{levels, nms_options, validate};
+use crate::step::{TrainStep, optimiser};
+use crate::validate::{nms_options, validate};
 use kinglet_data::{
     AugmentParams, Batch, DataYaml, Dataset, Loader, LoaderOptions, Rng, ScanOptions, Split, autoanchor, weights,
 };
-use kinglet_nn::{Model, Recording, Summary, WeightsFile};
+use kinglet_nn::{Model, Summary, WeightsFile};
 use kinglet_runtime::Detector;
 use kinglet_spec::ResolveOptions;
-use kinglet_tensor::{Gradients, Mode, ParamKind, Session};
-use std::collections::HashMap;
+use kinglet_tensor::ParamKind;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -91,19 +89,13 @@ pub struct Trainer {
     options: TrainOptions,
     hyp: Hyp,
     plan: Plan,
-    model: Model,
+    step: TrainStep,
     train: Arc<Dataset>,
     val: Option<Loader>,
     loader: Loader,
-    optim: Optim,
-    ema: Ema,
     /// BatchNorm's statistics for the averaged weights, in the parameters' order; of other parameters nothing.
     statistics: Vec<Vec<f32>>,
-    loss: Loss,
-    grads: Gradients,
-    session: Session,
     detector: Detector,
-    recordings: HashMap<[usize; 3], Recording>,
     stopping: EarlyStopping,
     progress: Progress,
 }
@@ -173,15 +165,18 @@ impl Trainer {
     }
 
     fn build(
-        options: TrainOptions,
+        mut options: TrainOptions,
         resumed: Option<(Header, Progress, WeightsFile)>,
         observer: &mut dyn Observer,
     ) -> Result<Self, TrainError> {
         let hyp = options.hyperparameters()?;
-        if hyp.anchors.is_some() {
-            return Err(TrainError::Option(
-                "`anchors` in the hyperparameters is not supported; write `anchors: 3` (a number per level) in the model file".into(),
-            ));
+        if let Some(n) = hyp.anchors {
+            options.model_yaml = crate::hyp::with_anchors(&options.model_yaml, n).ok_or_else(|| {
+                TrainError::Option(format!(
+                    "cannot replace the anchors of `{}`; write `anchors: {n}` there",
+                    options.model_file
+                ))
+            })?;
         }
         if options.epochs == 0 || options.batch == 0 {
             return Err(TrainError::Option(format!(
@@ -202,7 +197,9 @@ impl Trainer {
         model.params.initialise(options.seed);
         let frozen = |name: &str| model.layer_of(name).is_some_and(|layer| options.freeze.contains(&layer));
         let learns: Vec<bool> = model.params.iter().map(|(_, p)| p.kind.learns() && !frozen(&p.name)).collect();
-        let mut optim = optimiser(&options, &hyp, &model, &learns);
+        let nominal = Plan::new(options.recipe, options.batch, 1, 1).nominal;
+        let decay = scaled_weight_decay(hyp.weight_decay, options.batch, nominal);
+        let mut optim = optimiser(options.optimizer, &model, hyp.momentum, decay, &learns);
         let base = LoaderOptions::train(options.img, options.batch, augmentation(&hyp), options.seed);
         let (rect, stride) = (options.rect, model.max_stride());
         // Cached pictures cost memory only where there is plenty: the loader decides.
@@ -264,29 +261,17 @@ impl Trainer {
             None => EarlyStopping::new(options.patience),
         };
         let ema = ema.unwrap_or_else(|| Ema::new(model.params.values().to_vec())).with_rule(plan.ema);
-        let statistics = model.params.iter().zip(ema.values()).map(|((_, p), values)| match p.kind {
+        let measured = |((_, p), values): ((_, &kinglet_tensor::Param), &Vec<f32>)| match p.kind {
             ParamKind::Statistic => values.clone(),
             _ => Vec::new(),
-        });
-        Ok(Trainer {
-            statistics: statistics.collect(),
-            grads: Gradients::new(&model.params, |id| learns[id.index()]),
-            detector: Detector::new(model.clone()),
-            options,
-            hyp,
-            plan,
-            model,
-            train,
-            val,
-            loader,
-            optim,
-            ema,
-            loss,
-            session: Session::default(),
-            recordings: HashMap::new(),
-            stopping,
-            progress,
-        })
+        };
+        let statistics = model.params.iter().zip(ema.values()).map(measured).collect();
+        let detector = Detector::new(model.clone());
+        let mut step = TrainStep::new(model, loss, optim, ema);
+        if let Some((_, _, file)) = &resumed {
+            step.restore_gradients(|name| file.tensors.get(&format!("grad.{name}")).map(|t| t.1.as_slice()));
+        }
+        Ok(Trainer { statistics, detector, step, options, hyp, plan, train, val, loader, stopping, progress })
     }
 
     /// Trains to the last epoch, or until `stop` is set (checked after each batch) or nothing improves any more.
@@ -302,7 +287,7 @@ impl Trainer {
         })?;
         let (last, best) = (weights.join("last.safetensors"), weights.join("best.safetensors"));
         let batches = self.loader.batches();
-        let summary = Summary::new(&self.model);
+        let summary = Summary::new(&self.step.model);
         observer.started(&Started {
             summary: &summary,
             train: &self.train,
@@ -391,7 +376,6 @@ impl Trainer {
         let mut lrs = [0.0; 3];
         let mut recent: Vec<Batch> = Vec::new();
         let (begun, mut waiting, mut images) = (Instant::now(), Duration::ZERO, 0);
-        self.grads.clear();
         let mut iter = loader.epoch(epoch, self.sampling(epoch));
         for index in 0..batches {
             let asked = Instant::now();
@@ -407,7 +391,7 @@ impl Trainer {
                 return Err(TrainError::NotFinite { epoch: epoch + 1, batch: index + 1, value, lr0: self.hyp.lr0 });
             }
             if iteration as i64 - self.progress.last_step >= rates.accumulate as i64 {
-                self.step(rates.lrs, rates.momentum);
+                self.step.update(rates.lrs, rates.momentum);
                 self.progress.last_step = iteration as i64;
             }
             for (mean, part) in losses.iter_mut().zip(parts) {
@@ -424,7 +408,7 @@ impl Trainer {
                 size,
                 images_per_second: images as f64 / begun.elapsed().as_secs_f64(),
                 waiting: waiting.as_secs_f64() / begun.elapsed().as_secs_f64(),
-                memory: self.session.allocated_bytes(),
+                memory: self.step.session().allocated_bytes(),
             });
             // A small last batch would measure worse than a full one.
             if self.plan.recalibrate > 0
@@ -462,40 +446,14 @@ impl Trainer {
         let mut size = [batch.h, batch.w];
         if self.options.multi_scale {
             let mut rng = Rng::for_sample(self.options.seed, epoch, usize::MAX - 2 - index);
-            let to = multi_scale::draw_size(size, self.options.img, self.model.max_stride(), &mut rng);
+            let to = multi_scale::draw_size(size, self.options.img, self.step.model.max_stride(), &mut rng);
             if to != size {
                 images = multi_scale::resize(&images, batch.n, size, to);
                 size = to;
             }
         }
-        let key = [batch.n, size[0], size[1]];
-        if !self.recordings.contains_key(&key) {
-            let recording = self.model.record(batch.n, size)?;
-            self.recordings.insert(key, recording);
-        }
-        let recording = &self.recordings[&key];
-        self.session.forward(&recording.graph, &mut self.model.params, &images, Mode::TRAIN);
-        let raw: Vec<&[f32]> = recording.graph.outputs().iter().map(|&v| self.session.value(v)).collect();
-        let shapes = recording.head_shapes();
-        let mut output_grads: Vec<Vec<f32>> = shapes.iter().map(|s| vec![0.0; s.len()]).collect();
-        let targets: Vec<Target> = batch.targets.to_vec();
-        let levels = levels(&self.model.head(), &shapes);
-        let parts = self.loss.compute(&raw, batch.n, &levels, &targets, Some(&mut output_grads), 1.0)?;
-        let output_grads: Vec<&[f32]> = output_grads.iter().map(Vec::as_slice).collect();
-        self.session.backward(&recording.graph, &self.model.params, &mut self.grads, &output_grads);
+        let parts = self.step.forward_backward(&images, [batch.n, size[0], size[1]], &batch.targets)?;
         Ok(([parts.box_, parts.obj, parts.cls], size[0].max(size[1])))
-    }
-
-    /// Clips, steps, averages, clears.
-    fn step(&mut self, lrs: [f64; 3], momentum: f64) {
-        let grads: Vec<&[f32]> = self.grads.values().iter().map(Vec::as_slice).collect();
-        let learning: Vec<&[f32]> =
-            grads.iter().enumerate().filter(|(i, _)| !self.optim.is_frozen(*i)).map(|(_, g)| *g).collect();
-        let (_, scale) = clip_scale(&learning, MAX_GRAD_NORM);
-        let mut params: Vec<&mut [f32]> = self.model.params.values_mut().iter_mut().map(Vec::as_mut_slice).collect();
-        self.optim.step(&mut params, &grads, lrs, momentum, scale);
-        self.ema.update(self.model.params.values());
-        self.grads.clear();
     }
 
     /// Measures BatchNorm's statistics for the averaged weights, over the last batches of the epoch.
@@ -506,20 +464,14 @@ impl Trainer {
         if batches.is_empty() {
             return Ok(());
         }
-        let mut params = self.model.params.clone();
-        params.values_mut().iter_mut().zip(self.ema.values()).for_each(|(to, from)| to.copy_from_slice(from));
+        let mut params = self.step.model.params.clone();
+        params.values_mut().iter_mut().zip(self.step.ema.values()).for_each(|(to, from)| to.copy_from_slice(from));
         for (i, batch) in batches.iter().enumerate() {
-            let key = [batch.n, batch.h, batch.w];
-            if !self.recordings.contains_key(&key) {
-                let recording = self.model.record(batch.n, [batch.h, batch.w])?;
-                self.recordings.insert(key, recording);
-            }
-            let momentum = 1.0 / (i + 1) as f32;
-            let mode = Mode::Train { momentum };
-            self.session.forward(&self.recordings[&key].graph, &mut params, &batch.to_f32(), mode);
+            let size = [batch.n, batch.h, batch.w];
+            self.step.measure_statistics(&mut params, &batch.to_f32(), size, 1.0 / (i + 1) as f32)?;
         }
         let blend = if epoch == 0 { 1.0 } else { self.plan.blend };
-        for ((kept, to), from) in self.statistics.iter_mut().zip(self.ema.values_mut()).zip(params.values()) {
+        for ((kept, to), from) in self.statistics.iter_mut().zip(self.step.ema.values_mut()).zip(params.values()) {
             if !kept.is_empty() {
                 kept.iter_mut().zip(from).for_each(|(k, f)| *k += blend * (f - *k));
                 to.copy_from_slice(kept);
@@ -530,10 +482,16 @@ impl Trainer {
 
     fn validate(&mut self, observer: &mut dyn Observer) -> Result<Option<Validation>, TrainError> {
         let Some(loader) = &self.val else { return Ok(None) };
-        self.detector.set_values(self.ema.values());
-        let mut loss = self.loss.clone();
+        self.detector.set_values(self.step.ema.values());
+        let mut loss = self.step.loss.clone();
+        let known = loader.broken().len();
         let progress = &mut |done, all| observer.validating(done, all);
-        validate(&mut self.detector, loader, &nms_options(), Some(&mut loss), progress, &mut |_, _| ()).map(Some)
+        let validation =
+            validate(&mut self.detector, loader, &nms_options(), Some(&mut loss), progress, &mut |_, _| ());
+        if known == 0 {
+            loader.broken().iter().for_each(|f| observer.note(&f.to_string()));
+        }
+        validation.map(Some)
     }
 
     fn validate_file(&mut self, path: &Path, observer: &mut dyn Observer) -> Result<Validation, TrainError> {
@@ -546,15 +504,19 @@ impl Trainer {
 
     /// Saves the averaged weights, with all that a run needs to go on where `resumable`.
     fn save(&mut self, path: &Path, resumable: bool) -> Result<(), TrainError> {
-        self.progress.ema_updates = self.ema.updates();
-        self.progress.optim_steps = self.optim.steps();
-        self.progress.balance = self.loss.balance().to_vec();
+        self.progress.ema_updates = self.step.ema.updates();
+        self.progress.optim_steps = self.step.optim.steps();
+        self.progress.balance = self.step.loss.balance().to_vec();
         let mut file = WeightsFile::default();
-        file.insert_model(&self.model, "", self.ema.values());
+        file.insert_model(&self.step.model, "", self.step.ema.values());
         if resumable {
-            file.insert_model(&self.model, "train.", self.model.params.values());
-            for (name, values) in self.optim.state() {
+            file.insert_model(&self.step.model, "train.", self.step.model.params.values());
+            for (name, values) in self.step.optim.state() {
                 file.insert(format!("optim.{name}"), &[values.len()], values);
+            }
+            // Batches since the last update: the next one counts them.
+            for (name, values) in self.step.pending_gradients() {
+                file.insert(format!("grad.{name}"), &[values.len()], values);
             }
         }
         checkpoint::set_header(
@@ -564,7 +526,7 @@ impl Trainer {
                 model_yaml: self.options.model_yaml.clone(),
                 model_file: self.options.model_file.clone(),
                 names: self.train.names.clone(),
-                anchors: self.model.anchors.clone(),
+                anchors: self.step.model.anchors.clone(),
                 img: self.options.img,
                 options: Some(self.options.clone()),
                 progress: resumable.then(|| self.progress.clone()),
@@ -613,24 +575,6 @@ fn scan(
     Ok(dataset)
 }
 
-fn optimiser(options: &TrainOptions, hyp: &Hyp, model: &Model, learns: &[bool]) -> Optim {
-    let sizes: Vec<usize> = model.params.iter().map(|(_, p)| if p.kind.learns() { p.len() } else { 0 }).collect();
-    let groups: Vec<ParamGroup> = model
-        .params
-        .iter()
-        .map(|(_, p)| match p.kind {
-            ParamKind::Bias => ParamGroup::Bias,
-            ParamKind::NormWeight => ParamGroup::Norm,
-            ParamKind::Weight | ParamKind::Statistic => ParamGroup::Weight,
-        })
-        .collect();
-    let nominal = Plan::new(options.recipe, options.batch, 1, 1).nominal;
-    let decay = scaled_weight_decay(hyp.weight_decay, options.batch, nominal);
-    let mut optim = Optim::new(options.optimizer, &sizes, &groups, hyp.momentum, decay);
-    learns.iter().enumerate().for_each(|(i, &learns)| optim.set_frozen(i, !learns));
-    optim
-}
-
 /// Copies what fits of the weights that the run starts from.
 fn start_weights(options: &TrainOptions, model: &mut Model, observer: &mut dyn Observer) -> Result<(), TrainError> {
     let Some(path) = &options.weights else { return Ok(()) };
@@ -673,8 +617,12 @@ fn fit_anchors(model: &mut Model, train: &Dataset, hyp: &Hyp, img: usize, seed: 
         return;
     }
     let fit = autoanchor::check_anchors(&sizes, &flat, hyp.anchor_t);
-    let verdict =
-        format!("anchors: {:.2} of {} boxes have a fitting one ({:.2} on average)", fit.bpr, sizes.len(), fit.aat);
+    let verdict = format!(
+        "anchors: {:.1} % of {} boxes have a fitting one ({:.2} anchors a box)",
+        fit.bpr * 100.0,
+        sizes.len(),
+        fit.aat
+    );
     if fit.is_good() && !model.spec.placeholder_anchors {
         observer.note(&verdict);
         return;
@@ -691,5 +639,9 @@ fn fit_anchors(model: &mut Model, train: &Dataset, hyp: &Hyp, img: usize, seed: 
         level.copy_from_slice(own);
         left = rest;
     }
-    observer.note(&format!("{verdict}; computed from the data instead ({:.2} fit): {:?}", better.bpr, model.anchors));
+    observer.note(&format!(
+        "{verdict}; computed from the data instead ({:.1} % fit): {:.1?}",
+        better.bpr * 100.0,
+        model.anchors
+    ));
 }

@@ -36,7 +36,7 @@ pub fn label_boxes(sample: &Sample) -> Vec<LabelBox> {
 }
 
 /// Validates on the loader's images. `progress` hears (batches done, all); `sink` gets each sample with its detections
-/// in pixels of the original image.
+/// in pixels of the original image. Images that cannot be decoded count nowhere; `Loader::is_broken` names them.
 ///
 /// # Errors
 /// An image size that the model cannot take.
@@ -71,7 +71,7 @@ pub fn validate(
             }
         }
         let start = Instant::now();
-        for (image, info) in batch.infos.iter().enumerate() {
+        for (image, info) in batch.infos.iter().enumerate().filter(|(_, info)| !loader.is_broken(info.sample)) {
             let rows = head.decode_above(&raw.levels, &raw.shapes, image, options.conf);
             let mut detections = nms(&rows, head.nc, options);
             detections.iter_mut().for_each(|d| d.xyxy = info.to_original(d.xyxy));

@@ -12,25 +12,26 @@ use std::ops::Range;
 use crate::Activation;
 use crate::activation::forward_kernel;
 use crate::dispatch;
+use crate::infer::finish::finish;
 use crate::simd::Simd;
 
 /// A contiguous part of the reduction: `len` floats at `offset` from a row's pointer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Segment {
+pub(crate) struct Segment {
     pub offset: usize,
     pub len: usize,
 }
 
 /// A part of the reduction whose packed weights stay in the first-level cache.
 #[derive(Debug, Clone)]
-pub(super) struct Block {
+pub(crate) struct Block {
     pub segments: Range<usize>,
     /// Index of its first reduction row.
     pub k0: usize,
 }
 
 /// One task's work: some rows times some panels.
-pub(super) struct Tile<'a> {
+pub(crate) struct Tile<'a> {
     pub a: *const f32,
     pub a_off: &'a [usize],
     pub y: *mut f32,
@@ -52,16 +53,19 @@ pub(super) struct Tile<'a> {
     pub stats: *mut f32,
     pub accumulate: bool,
     pub activation: Activation,
+    /// Added after the activation: this array at `r_off` of each row, or null.
+    pub residual: *const f32,
+    pub r_off: &'a [usize],
 }
 
 /// How many panels `vectors` vectors of columns make: pairs, with a last one of three where the number is odd.
-pub(super) fn panel_count(vectors: usize) -> usize {
+pub(crate) fn panel_count(vectors: usize) -> usize {
     (vectors / 2).max(1)
 }
 
 /// The width in vectors of panel `i`, which starts at vector `2 * i`.
 #[inline(always)]
-pub(super) fn panel_width(i: usize, vectors: usize) -> usize {
+pub(crate) fn panel_width(i: usize, vectors: usize) -> usize {
     if i + 1 == panel_count(vectors) { vectors - 2 * i } else { 2 }
 }
 
@@ -76,14 +80,14 @@ unsafe fn lanes_kernel<S: Simd>() -> usize {
 }
 
 /// The lanes of the vectors in use.
-pub(super) fn lanes() -> usize {
+pub(crate) fn lanes() -> usize {
     // SAFETY: the kernel touches no memory.
     unsafe { lanes_in_use() }
 }
 
 dispatch!(
     /// Applies an activation to `n` values in place.
-    pub(super) fn activate(activation: Activation, x: *const f32, y: *mut f32, n: usize) = forward_kernel
+    pub(crate) fn activate(activation: Activation, x: *const f32, y: *mut f32, n: usize) = forward_kernel
 );
 
 dispatch!(
@@ -91,7 +95,7 @@ dispatch!(
     ///
     /// # Safety
     /// Every row plus segment of `a`, every row of `y`, and the packed buffers must be valid as the fields say.
-    pub(super) fn gemm_tile(t: &Tile<'_>) = gemm_tile_kernel
+    pub(crate) fn gemm_tile(t: &Tile<'_>) = gemm_tile_kernel
 );
 
 /// What a micro-kernel call works on.
@@ -110,6 +114,9 @@ struct Micro<'a> {
     /// Distance from sums to sums of squares.
     stats_ld: usize,
     load: bool,
+    activation: Activation,
+    residual: *const f32,
+    r_off: *const usize,
 }
 
 #[inline(always)]
@@ -141,12 +148,18 @@ unsafe fn gemm_tile_kernel<S: Simd>(t: &Tile<'_>) {
                         stats: if last && !t.stats.is_null() { t.stats.add(column) } else { std::ptr::null_mut() },
                         stats_ld: vectors * S::LANES,
                         load: !first || t.accumulate,
+                        activation: if last { t.activation } else { Activation::Identity },
+                        residual: if last && !t.residual.is_null() { t.residual.add(column) } else { std::ptr::null() },
+                        r_off: std::ptr::null(),
                     };
                     let mut row = chunk;
                     while row < chunk_end {
                         let left = chunk_end - row;
                         m.a_off = t.a_off.as_ptr().add(row);
                         m.y_off = t.y_off.as_ptr().add(row);
+                        if !m.residual.is_null() {
+                            m.r_off = t.r_off.as_ptr().add(row);
+                        }
                         let step = match (width, left) {
                             (2, 5..) => micro::<S, 6, 2>(&mut m, left),
                             (2, 3..) => micro::<S, 4, 2>(&mut m, left),
@@ -164,16 +177,6 @@ unsafe fn gemm_tile_kernel<S: Simd>(t: &Tile<'_>) {
                 }
             }
             chunk = chunk_end;
-        }
-        if t.activation != Activation::Identity {
-            let start = 2 * t.panels.start * S::LANES;
-            let last = t.panels.end - 1;
-            let end = ((2 * last + panel_width(last, vectors)) * S::LANES).min(t.n);
-            for &off in t.y_off {
-                // Still in the cache.
-                let y = t.y.add(off + start);
-                forward_kernel::<S>(t.activation, y, y, end - start);
-            }
         }
     }
 }
@@ -228,20 +231,6 @@ unsafe fn micro<S: Simd, const MR: usize, const NV: usize>(m: &mut Micro<'_>, le
                 b = b.add(NV * S::LANES);
             }
         }
-        for r in 0..MR {
-            if r < m.rows {
-                let y = m.y.add(*m.y_off.add(r));
-                for v in 0..NV - 1 {
-                    S::store(y.add(v * S::LANES), acc[r][v]);
-                }
-                let p = y.add((NV - 1) * S::LANES);
-                if m.tail == S::LANES {
-                    S::store(p, acc[r][NV - 1]);
-                } else {
-                    S::store_partial(p, acc[r][NV - 1], m.tail);
-                }
-            }
-        }
         if !m.stats.is_null() {
             for v in 0..NV {
                 let p = m.stats.add(v * S::LANES);
@@ -255,6 +244,34 @@ unsafe fn micro<S: Simd, const MR: usize, const NV: usize>(m: &mut Micro<'_>, le
                 }
                 S::store(p, sum);
                 S::store(q, square);
+            }
+        }
+        finish::<S, NV, MR>(m.activation, &mut acc);
+        if !m.residual.is_null() {
+            for r in 0..MR {
+                if r < m.rows {
+                    let x = m.residual.add(*m.r_off.add(r));
+                    for v in 0..NV - 1 {
+                        acc[r][v] = S::add(acc[r][v], S::load(x.add(v * S::LANES)));
+                    }
+                    let p = x.add((NV - 1) * S::LANES);
+                    let last = if m.tail == S::LANES { S::load(p) } else { S::load_partial(p, m.tail) };
+                    acc[r][NV - 1] = S::add(acc[r][NV - 1], last);
+                }
+            }
+        }
+        for r in 0..MR {
+            if r < m.rows {
+                let y = m.y.add(*m.y_off.add(r));
+                for v in 0..NV - 1 {
+                    S::store(y.add(v * S::LANES), acc[r][v]);
+                }
+                let p = y.add((NV - 1) * S::LANES);
+                if m.tail == S::LANES {
+                    S::store(p, acc[r][NV - 1]);
+                } else {
+                    S::store_partial(p, acc[r][NV - 1], m.tail);
+                }
             }
         }
         m.rows

@@ -10,7 +10,7 @@ use crate::threads::{SendPtr, parallel_for};
 
 /// Strides of a weight array, in floats.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct WeightStrides {
+pub(crate) struct WeightStrides {
     /// Between output columns of the product.
     pub column: usize,
     /// Between its reduction channels.
@@ -20,13 +20,13 @@ pub(super) struct WeightStrides {
 }
 
 /// Floats of the packed weights of `p`.
-pub(super) fn packed_len(p: &Problem, lanes: usize) -> usize {
+pub(crate) fn packed_len(p: &Problem, lanes: usize) -> usize {
     let k = p.axes[0].taps.len() * p.axes[1].taps.len() * p.c_in;
     k * p.c_out.next_multiple_of(lanes)
 }
 
 /// Packs the weights of one group into `out`.
-pub(super) fn pack(p: &Problem, weight: &[f32], s: WeightStrides, lanes: usize, out: &mut [f32]) {
+pub(crate) fn pack(p: &Problem, weight: &[f32], s: WeightStrides, lanes: usize, out: &mut [f32]) {
     let vectors = p.c_out.div_ceil(lanes);
     let k = p.axes[0].taps.len() * p.axes[1].taps.len() * p.c_in;
     if out.is_empty() {

@@ -10,12 +10,12 @@ use super::gemm::{Block, Segment};
 
 /// Reduction rows of a block: 288 rows of 24 columns are 27 KiB, of 16 columns 18 KiB.
 const BLOCK: usize = 288;
-/// Floats of the padded copy of a tile's input: 160 KiB.
-const STRIP: usize = 40 * 1024;
+/// Floats of the padded copy of a tile's input: 384 KiB. The part that a block of the reduction reads is much smaller.
+const STRIP: usize = 96 * 1024;
 
 /// One spatial axis.
 #[derive(Debug, Clone)]
-pub(super) struct Axis {
+pub(crate) struct Axis {
     /// Outputs.
     pub count: usize,
     /// Coordinate of the first output and distance between outputs.
@@ -55,7 +55,7 @@ impl Axis {
 
 /// A convolution of one group.
 #[derive(Debug, Clone)]
-pub(super) struct Problem {
+pub(crate) struct Problem {
     pub batch: usize,
     /// Vertical, horizontal.
     pub axes: [Axis; 2],
@@ -71,10 +71,10 @@ pub(super) struct Problem {
 
 /// A problem cut into tiles.
 #[derive(Debug, Clone)]
-pub(super) struct Plan {
+pub(crate) struct Plan {
     pub p: Problem,
     /// Outputs of a tile: images, rows, columns.
-    size: [usize; 3],
+    pub size: [usize; 3],
     /// Tiles: the same.
     count: [usize; 3],
     /// Rows read the input itself, with no padded copy.
@@ -89,10 +89,11 @@ pub(super) struct Plan {
 
 /// Buffers that a thread reuses from task to task.
 #[derive(Default)]
-pub(super) struct Scratch {
+pub(crate) struct Scratch {
     pub strip: Vec<f32>,
     pub a_off: Vec<usize>,
     pub y_off: Vec<usize>,
+    pub r_off: Vec<usize>,
     pub pack_a: Vec<f32>,
     pub pack_b: Vec<f32>,
 }
@@ -103,7 +104,7 @@ thread_local! {
 }
 
 /// Runs `f` with this thread's buffers.
-pub(super) fn with_scratch<R>(f: impl FnOnce(&mut Scratch) -> R) -> R {
+pub(crate) fn with_scratch<R>(f: impl FnOnce(&mut Scratch) -> R) -> R {
     let mut scratch = SCRATCH.take();
     let result = f(&mut scratch);
     SCRATCH.set(scratch);
@@ -111,7 +112,7 @@ pub(super) fn with_scratch<R>(f: impl FnOnce(&mut Scratch) -> R) -> R {
 }
 
 /// Runs `f` with `len` floats of any value, kept by this thread.
-pub(super) fn with_floats<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
+pub(crate) fn with_floats<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
     let mut floats = FLOATS.take();
     grow(&mut floats, len);
     let result = f(&mut floats[..len]);
@@ -120,7 +121,7 @@ pub(super) fn with_floats<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
 }
 
 /// Makes `v` at least `len` long.
-pub(super) fn grow(v: &mut Vec<f32>, len: usize) {
+pub(crate) fn grow(v: &mut Vec<f32>, len: usize) {
     if v.len() < len {
         v.resize(len, 0.0);
     }
@@ -203,6 +204,23 @@ impl Plan {
     /// Fills the row offsets of `tile` (into the returned pointer's array, and into the output), copying its input with
     /// zero padding where windows leave it.
     pub fn load(&self, tile: usize, x: &[f32], s: &mut Scratch) -> *const f32 {
+        assert!(x.len() >= self.input_span(), "input of a convolution");
+        // SAFETY: the input's values were counted.
+        unsafe { self.load_from(tile, x.as_ptr(), s) }
+    }
+
+    /// Floats from the first to the last that the problem may read.
+    pub fn input_span(&self) -> usize {
+        let p = &self.p;
+        let pixels = p.batch * p.axes[0].in_len * p.axes[1].in_len;
+        if pixels == 0 { 0 } else { (pixels - 1) * p.in_ld + p.in_c0 + p.c_in }
+    }
+
+    /// [`Self::load`] from a pointer.
+    ///
+    /// # Safety
+    /// [`Self::input_span`] values are readable at `x`.
+    pub unsafe fn load_from(&self, tile: usize, x: *const f32, s: &mut Scratch) -> *const f32 {
         let p = &self.p;
         let [ay, ax] = &p.axes;
         let (n0, y0, x0) = {
@@ -240,7 +258,7 @@ impl Plan {
             }
         }
         if self.direct {
-            return x.as_ptr();
+            return x;
         }
         grow(&mut s.strip, self.size[0] * image);
         let top = (y0 * ay.stride) as isize + ay.low();
@@ -263,12 +281,16 @@ impl Plan {
                 out[to * p.c_in..].fill(0.0);
                 let first = (n * ay.in_len + y as usize) * ax.in_len + (left + from as isize) as usize;
                 let out = &mut out[from * p.c_in..to * p.c_in];
-                if p.in_ld == p.c_in {
-                    out.copy_from_slice(&x[first * p.c_in..first * p.c_in + out.len()]);
-                } else {
-                    for (i, pixel) in out.chunks_exact_mut(p.c_in).enumerate() {
-                        let at = (first + i) * p.in_ld + p.in_c0;
-                        pixel.copy_from_slice(&x[at..at + p.c_in]);
+                // SAFETY: these columns lie in the input; the copy is a buffer of its own.
+                unsafe {
+                    let mut x = x.add(first * p.in_ld + p.in_c0);
+                    if p.in_ld == p.c_in {
+                        std::ptr::copy_nonoverlapping(x, out.as_mut_ptr(), out.len());
+                        continue;
+                    }
+                    for pixel in out.chunks_exact_mut(p.c_in) {
+                        std::ptr::copy_nonoverlapping(x, pixel.as_mut_ptr(), p.c_in);
+                        x = x.wrapping_add(p.in_ld);
                     }
                 }
             }

@@ -98,6 +98,8 @@ pub(super) fn run(
                 },
                 accumulate: e.accumulate,
                 activation: e.activation,
+                residual: std::ptr::null(),
+                r_off: &[],
             };
             // SAFETY: `load` gives rows inside the input or its copy and inside `y`; tasks write different rows or
             // columns; buffers have the padded sizes computed above.

@@ -1,9 +1,11 @@
 //! A non-linearity on its own.
 
 use super::{Operation, take_inputs};
+use crate::rows::RowsContext;
 use crate::session::{BackwardContext, ForwardContext};
 use crate::{Activation, Shape, ShapeError};
 use kinglet_kernels::activation;
+use std::ops::Range;
 
 /// `y = activation(x)`.
 #[derive(Debug, Clone)]
@@ -19,12 +21,24 @@ impl Operation for Activate {
     }
 
     fn forward(&self, cx: &mut ForwardContext<'_>) {
-        activation::forward(self.0, cx.inputs[0], cx.output);
+        let x = cx.inputs[0].whole();
+        if let Some(output) = cx.output.as_deref_mut() {
+            activation::forward(self.0, x, output);
+        }
+    }
+
+    fn row_wise(&self) -> bool {
+        true
+    }
+
+    fn rows(&self, cx: &RowsContext<'_>, range: Range<usize>, output: &mut [f32]) {
+        cx.inputs[0].copy_rows(range, cx.shape.c, output);
+        activation::forward_in_place(self.0, output);
     }
 
     fn backward(&self, cx: &mut BackwardContext<'_>) {
         if let Some(dx) = cx.input_grads[0].as_mut() {
-            activation::backward(self.0, cx.inputs[0], cx.output_grad, dx.values, dx.accumulate);
+            activation::backward(self.0, cx.inputs[0].whole(), cx.output_grad, dx.values, dx.accumulate);
         }
     }
 }

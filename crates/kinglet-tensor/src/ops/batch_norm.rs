@@ -3,10 +3,12 @@
 //! Source: Ioffe and Szegedy 2015, arXiv:1502.03167. The running variance is unbiased, the batch's is not.
 
 use super::{Operation, take_inputs};
+use crate::rows::RowsContext;
 use crate::session::{BackwardContext, ForwardContext, Mode};
 use crate::{Activation, ParamId, Params, Shape, ShapeError};
 use kinglet_kernels::batchnorm;
 use kinglet_kernels::conv::ChannelStats;
+use std::ops::Range;
 
 /// The parameters of a BatchNorm.
 #[derive(Debug, Clone, Copy)]
@@ -23,11 +25,14 @@ pub struct Norm {
     pub eps: f32,
 }
 
-/// Mean and inverse standard deviation of a batch, by channel: what the backward pass needs.
+/// Mean and inverse standard deviation of a batch, by channel, with what follows from them: what the backward pass needs.
 #[derive(Debug, Default)]
 pub(crate) struct BatchMoments {
     pub mean: Vec<f32>,
     pub inv_std: Vec<f32>,
+    /// Factor and shift of the normalisation.
+    pub scale: Vec<f32>,
+    pub shift: Vec<f32>,
 }
 
 impl Norm {
@@ -49,17 +54,21 @@ impl Norm {
         (scale, shift)
     }
 
-    /// The same from a batch of `rows` pixels; moves the running statistics.
+    /// The moments of a batch of `rows` pixels; moves the running statistics.
     pub(crate) fn normalise(
         &self,
         stats: &ChannelStats,
         rows: usize,
         momentum: f32,
         params: &mut Params,
-    ) -> (Vec<f32>, Vec<f32>, BatchMoments) {
+    ) -> BatchMoments {
         let count = rows as f64;
         let channels = stats.sum.len();
-        let mut moments = BatchMoments { mean: Vec::with_capacity(channels), inv_std: Vec::with_capacity(channels) };
+        let mut moments = BatchMoments {
+            mean: Vec::with_capacity(channels),
+            inv_std: Vec::with_capacity(channels),
+            ..BatchMoments::default()
+        };
         let mut unbiased = Vec::with_capacity(channels);
         for (sum, sum_sq) in stats.sum.iter().zip(&stats.sum_sq) {
             let mean = sum / count;
@@ -68,14 +77,16 @@ impl Norm {
             moments.inv_std.push((1.0 / (variance + f64::from(self.eps)).sqrt()) as f32);
             unbiased.push((variance * count / (count - 1.0).max(1.0)) as f32);
         }
-        let scale: Vec<f32> = params.get(self.weight).iter().zip(&moments.inv_std).map(|(g, i)| g * i).collect();
-        let shift = params.get(self.bias).iter().zip(&moments.mean).zip(&scale).map(|((b, m), s)| b - m * s).collect();
+        let (gamma, beta) = (params.get(self.weight), params.get(self.bias));
+        moments.scale = gamma.iter().zip(&moments.inv_std).map(|(g, i)| g * i).collect();
+        let scaled = moments.mean.iter().zip(&moments.scale);
+        moments.shift = beta.iter().zip(scaled).map(|(b, (m, s))| b - m * s).collect();
         for (running, batch) in [(self.mean, &moments.mean), (self.variance, &unbiased)] {
             for (r, b) in params.get_mut(running).iter_mut().zip(batch) {
                 *r += momentum * (b - *r);
             }
         }
-        (scale, shift, moments)
+        moments
     }
 }
 
@@ -101,38 +112,39 @@ impl Operation for BatchNorm {
         vec![self.norm.weight, self.norm.bias]
     }
 
+    fn row_wise(&self) -> bool {
+        true
+    }
+
+    fn rows(&self, cx: &RowsContext<'_>, range: Range<usize>, output: &mut [f32]) {
+        let c = cx.shape.c;
+        let x = &cx.inputs[0].whole()[range.start * c..range.end * c];
+        let BatchMoments { scale, shift, .. } = &cx.notes.moments;
+        batchnorm::forward(x, c, scale, shift, self.activation, None, output);
+    }
+
     fn forward(&self, cx: &mut ForwardContext<'_>) {
-        let (x, c) = (cx.inputs[0], cx.shape.c);
+        let (x, c) = (cx.inputs[0].whole(), cx.shape.c);
         let (scale, shift) = match cx.mode {
             Mode::Evaluate => self.norm.fold(cx.params),
             Mode::Train { momentum } => {
                 let stats = batchnorm::channel_stats(x, c);
-                let (scale, shift, moments) = self.norm.normalise(&stats, cx.shape.rows(), momentum, cx.params);
-                cx.saved.moments = moments;
-                (scale, shift)
+                cx.notes.moments = self.norm.normalise(&stats, cx.shape.rows(), momentum, cx.params);
+                (cx.notes.moments.scale.clone(), cx.notes.moments.shift.clone())
             }
         };
-        batchnorm::forward(x, c, &scale, &shift, self.activation, None, cx.output);
+        if let Some(output) = cx.output.as_deref_mut() {
+            batchnorm::forward(x, c, &scale, &shift, self.activation, None, output);
+        }
     }
 
     fn backward(&self, cx: &mut BackwardContext<'_>) {
-        let moments = &cx.saved.moments;
-        let (gamma, beta) = (cx.params.get(self.norm.weight), cx.params.get(self.norm.bias));
-        let (dgamma, dbeta) = cx.grads.pair(self.norm.weight, self.norm.bias);
-        let c = cx.shape.c;
-        let (mean, inv_std) = (&moments.mean, &moments.inv_std);
-        batchnorm::backward_in_place(
-            cx.inputs[0],
-            cx.output_grad,
-            c,
-            mean,
-            inv_std,
-            gamma,
-            beta,
-            self.activation,
-            dgamma,
-            dbeta,
-        );
+        let (moments, x) = (&cx.notes.moments, cx.inputs[0].whole());
+        let affine = [cx.params.get(self.norm.weight), cx.params.get(self.norm.bias)];
+        let gradients = cx.grads.pair(self.norm.weight, self.norm.bias).into();
+        let moments = [&moments.mean[..], &moments.inv_std];
+        batchnorm::Gradient::new(x, cx.output_grad, cx.shape.c, moments, affine, self.activation, gradients)
+            .rows_in_place(x, cx.output_grad);
         if let Some(dx) = cx.input_grads[0].as_mut() {
             dx.add(cx.output_grad);
         }

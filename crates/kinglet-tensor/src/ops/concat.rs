@@ -1,9 +1,12 @@
 //! Concatenation along the channels.
 
 use super::Operation;
+use crate::rows::{Input, RowsContext};
 use crate::session::{BackwardContext, ForwardContext};
 use crate::{Shape, ShapeError};
 use kinglet_kernels::elementwise::{copy_channels_from, copy_channels_into};
+use kinglet_kernels::threads::parallel_chunks_mut;
+use std::ops::Range;
 
 /// Joins the channels of its inputs in order.
 #[derive(Debug, Clone)]
@@ -31,11 +34,21 @@ impl Operation for Concat {
         false
     }
 
+    fn takes_rows(&self, _position: usize) -> bool {
+        true
+    }
+
+    fn row_wise(&self) -> bool {
+        true
+    }
+
+    fn rows(&self, cx: &RowsContext<'_>, range: Range<usize>, output: &mut [f32]) {
+        join(&cx.inputs, &cx.input_shapes, range, output, cx.shape);
+    }
+
     fn forward(&self, cx: &mut ForwardContext<'_>) {
-        let mut offset = 0;
-        for (x, shape) in cx.inputs.iter().zip(cx.input_shapes) {
-            copy_channels_into(x, shape.c, cx.output, cx.shape.c, offset);
-            offset += shape.c;
+        if let Some(output) = cx.output.as_deref_mut() {
+            join(&cx.inputs, cx.input_shapes, 0..cx.shape.rows(), output, cx.shape);
         }
     }
 
@@ -47,5 +60,29 @@ impl Operation for Concat {
             }
             offset += shape.c;
         }
+    }
+}
+
+/// Rows that are computed before they are put into place: their inputs stay in the cache.
+const CHUNK: usize = 64 * 1024;
+
+fn join(inputs: &[Input<'_>], shapes: &[Shape], range: Range<usize>, output: &mut [f32], to: Shape) {
+    let mut offset = 0;
+    for (x, shape) in inputs.iter().zip(shapes) {
+        match x {
+            Input::Whole(x) => {
+                copy_channels_into(&x[range.start * shape.c..range.end * shape.c], shape.c, output, to.c, offset);
+            }
+            _ => {
+                let rows = (CHUNK / shape.c).max(1);
+                parallel_chunks_mut(output, rows * to.c, |i, part| {
+                    let first = range.start + i * rows;
+                    let mut x_rows = vec![0.0; part.len() / to.c * shape.c];
+                    x.copy_rows(first..first + part.len() / to.c, shape.c, &mut x_rows);
+                    copy_channels_into(&x_rows, shape.c, part, to.c, offset);
+                });
+            }
+        }
+        offset += shape.c;
     }
 }

@@ -1,16 +1,19 @@
 //! Convolution, then optionally BatchNorm, activation and a residual, as one operation.
 //!
 //! In training the convolution accumulates the channel sums while it writes, one more pass normalises, activates and
-//! adds the residual, and the backward pass recomputes the pre-activation from the convolution's output.
+//! adds the residual, and the backward pass recomputes pre-activation and output from the convolution's output.
 
-use super::{Norm, Operation};
-use crate::session::{BackwardContext, ForwardContext, Mode};
+use super::{BatchMoments, Norm, Operation};
+use crate::rows::RowsContext;
+use crate::session::{BackwardContext, ForwardContext, Mode, Notes};
 use crate::{Activation, ParamId, Shape, ShapeError};
 use kinglet_kernels::conv::{
     ChannelStats, PackedConv, conv_backward_bias, conv_backward_input, conv_backward_weight, conv_forward,
     conv_forward_packed,
 };
+use kinglet_kernels::pointwise::{self, InputGradient, Rows};
 use kinglet_kernels::{ConvShape, activation, batchnorm, depthwise, elementwise};
+use std::ops::Range;
 
 /// `y = activation(norm(conv(x) + bias)) + residual`; the residual is an optional second input of the output's shape.
 #[derive(Debug, Clone)]
@@ -95,32 +98,61 @@ impl Operation for ConvUnit {
         position == 0
     }
 
+    fn kept_len(&self, _inputs: &[Shape], output: Shape, mode: Mode) -> usize {
+        if mode.records() && self.keeps_product() { output.len() } else { 0 }
+    }
+
+    fn row_wise(&self) -> bool {
+        self.keeps_product()
+    }
+
+    fn recompute_reads(&self, position: usize) -> bool {
+        position == 1
+    }
+
+    fn takes_rows(&self, position: usize) -> bool {
+        position == 0 && self.is_pointwise()
+    }
+
+    fn rows(&self, cx: &RowsContext<'_>, range: Range<usize>, output: &mut [f32]) {
+        let range = range.start * self.c_out..range.end * self.c_out;
+        let residual = cx.inputs.get(1).map(|r| &r.whole()[range.clone()]);
+        self.finish(&cx.kept[range], cx.notes, residual, output);
+    }
+
     fn forward(&self, cx: &mut ForwardContext<'_>) {
         let s = self.geometry(cx.input_shapes[0]);
-        let (x, residual) = (cx.inputs[0], cx.inputs.get(1).copied());
         let Mode::Train { momentum } = cx.mode else {
-            self.evaluate(&s, x, residual, cx);
-            return;
+            return self.evaluate(&s, cx);
         };
         let weight = cx.params.get(self.weight);
         let bias = self.bias.map(|b| cx.params.get(b));
-        if self.norm.is_none() && self.activation == Activation::Identity && residual.is_none() {
-            conv_forward(&s, x, weight, bias, cx.output, None);
+        let (x, size) = (&cx.inputs[0], self.size(cx.shape, cx.input_shapes[0]));
+        if !self.keeps_product() {
+            let y = cx.output.as_deref_mut().expect("an output that cannot be had again is in memory");
+            if self.is_pointwise() {
+                x.with_rows(|x| pointwise::forward(size, x, weight, bias, y, None));
+            } else {
+                conv_forward(&s, x.whole(), weight, bias, y, None);
+            }
+            if let Some(residual) = cx.inputs.get(1) {
+                elementwise::add_assign(y, residual.whole());
+            }
             return;
         }
-        let mut z = cx.pool.take(cx.shape.len());
-        let (scale, shift) = if let Some(norm) = &self.norm {
-            let mut stats = ChannelStats::default();
-            conv_forward(&s, x, weight, bias, &mut z, Some(&mut stats));
-            let (scale, shift, moments) = norm.normalise(&stats, cx.shape.rows(), momentum, cx.params);
-            cx.saved.moments = moments;
-            (scale, shift)
+        let z = &mut *cx.kept;
+        let mut stats = self.norm.is_some().then(ChannelStats::default);
+        if self.is_pointwise() {
+            x.with_rows(|x| pointwise::forward(size, x, weight, bias, z, stats.as_mut()));
         } else {
-            conv_forward(&s, x, weight, bias, &mut z, None);
-            (vec![1.0; self.c_out], vec![0.0; self.c_out])
-        };
-        batchnorm::forward(&z, self.c_out, &scale, &shift, self.activation, residual, cx.output);
-        cx.saved.value = Some(z);
+            conv_forward(&s, x.whole(), weight, bias, z, stats.as_mut());
+        }
+        if let (Some(norm), Some(stats)) = (&self.norm, stats) {
+            cx.notes.moments = norm.normalise(&stats, cx.shape.rows(), momentum, cx.params);
+        }
+        if let Some(y) = cx.output.as_deref_mut() {
+            self.finish(z, cx.notes, cx.inputs.get(1).map(|r| r.whole()), y);
+        }
     }
 
     fn backward(&self, cx: &mut BackwardContext<'_>) {
@@ -129,30 +161,84 @@ impl Operation for ConvUnit {
         if let Some(Some(dr)) = cx.input_grads.get_mut(1) {
             dr.add(dy);
         }
+        let bias = self.bias.filter(|&b| cx.grads.wanted(b));
+        let mut gradient = None;
         if let Some(norm) = &self.norm {
-            let z = cx.saved.value.as_ref().expect("forward in training mode keeps the convolution's output");
-            let (gamma, beta) = (cx.params.get(norm.weight), cx.params.get(norm.bias));
-            let (dgamma, dbeta) = cx.grads.pair(norm.weight, norm.bias);
-            let (mean, inv_std) = (&cx.saved.moments.mean, &cx.saved.moments.inv_std);
-            batchnorm::backward_in_place(z, dy, self.c_out, mean, inv_std, gamma, beta, self.activation, dgamma, dbeta);
-        } else if let Some(z) = &cx.saved.value {
-            activation::backward_in_place(self.activation, z, dy);
+            let affine = [cx.params.get(norm.weight), cx.params.get(norm.bias)];
+            let moments = [&cx.notes.moments.mean[..], &cx.notes.moments.inv_std];
+            let sums = cx.grads.pair(norm.weight, norm.bias).into();
+            let norm = batchnorm::Gradient::new(cx.kept, dy, self.c_out, moments, affine, self.activation, sums);
+            if self.is_pointwise() && bias.is_none() {
+                gradient = Some(norm);
+            } else {
+                norm.rows_in_place(cx.kept, dy);
+            }
+        } else if self.keeps_product() {
+            activation::backward_in_place(self.activation, cx.kept, dy);
         }
-        if let Some(bias) = self.bias.filter(|&b| cx.grads.wanted(b)) {
+        if let Some(bias) = bias {
             conv_backward_bias(&s, dy, cx.grads.get_mut(bias));
         }
-        if cx.grads.wanted(self.weight) {
-            conv_backward_weight(&s, cx.inputs[0], dy, cx.grads.get_mut(self.weight));
+        let weight = cx.params.get(self.weight);
+        let dweight = cx.grads.wanted(self.weight).then(|| cx.grads.get_mut(self.weight));
+        let dx = cx.input_grads[0].as_mut();
+        if self.is_pointwise() {
+            if dweight.is_none() && dx.is_none() {
+                return;
+            }
+            let dx = dx.map(|dx| InputGradient { values: dx.values, accumulate: dx.accumulate });
+            let (size, z, dy) = (self.size(cx.shape, cx.input_shapes[0]), &*cx.kept, &*dy);
+            let c = self.c_out;
+            let dz_rows = |range: Range<usize>, dz: &mut [f32]| {
+                let range = range.start * c..range.end * c;
+                if let Some(gradient) = &gradient {
+                    gradient.rows(&z[range.clone()], &dy[range], dz);
+                }
+            };
+            let dz = if gradient.is_some() { Rows::Computed(&dz_rows) } else { Rows::Whole(dy) };
+            cx.inputs[0].with_rows(|x| pointwise::backward(size, x, dz, weight, dweight, dx));
+            return;
         }
-        if let Some(dx) = cx.input_grads[0].as_mut() {
-            conv_backward_input(&s, cx.params.get(self.weight), dy, dx.values, dx.accumulate);
+        if let Some(dweight) = dweight {
+            conv_backward_weight(&s, cx.inputs[0].whole(), dy, dweight);
+        }
+        if let Some(dx) = dx {
+            conv_backward_input(&s, weight, dy, dx.values, dx.accumulate);
         }
     }
 }
 
 impl ConvUnit {
+    /// Whether training keeps the convolution's own output: the output itself can then be had again.
+    fn keeps_product(&self) -> bool {
+        self.norm.is_some() || self.activation != Activation::Identity
+    }
+
+    /// Whether it is a matrix product over rows.
+    fn is_pointwise(&self) -> bool {
+        self.kernel == [1, 1] && self.stride == 1 && self.padding == [0, 0] && self.groups == 1
+    }
+
+    fn size(&self, output: Shape, x: Shape) -> pointwise::Size {
+        pointwise::Size { rows: output.rows(), c_in: x.c, c_out: self.c_out }
+    }
+
+    /// What follows the convolution in training.
+    fn finish(&self, z: &[f32], notes: &Notes, residual: Option<&[f32]>, y: &mut [f32]) {
+        if self.norm.is_some() {
+            let BatchMoments { scale, shift, .. } = &notes.moments;
+            batchnorm::forward(z, self.c_out, scale, shift, self.activation, residual, y);
+            return;
+        }
+        activation::forward(self.activation, z, y);
+        if let Some(residual) = residual {
+            elementwise::add_assign(y, residual);
+        }
+    }
+
     /// Evaluation: the running statistics are folded into weight and bias.
-    fn evaluate(&self, s: &ConvShape, x: &[f32], residual: Option<&[f32]>, cx: &mut ForwardContext<'_>) {
+    fn evaluate(&self, s: &ConvShape, cx: &mut ForwardContext<'_>) {
+        let (x, residual) = (cx.inputs[0].whole(), cx.inputs.get(1).map(|r| r.whole()));
         let weight = cx.params.get(self.weight);
         let bias = self.bias.map(|b| cx.params.get(b));
         let (weight, bias) = match &self.norm {
@@ -168,12 +254,12 @@ impl ConvUnit {
             }
         };
         if s.is_depthwise() {
-            depthwise::forward_act(s, x, &weight, bias.as_deref(), self.activation, cx.output);
+            depthwise::forward_act(s, x, &weight, bias.as_deref(), self.activation, cx.output());
         } else {
-            conv_forward_packed(s, x, &PackedConv::new(s, &weight), bias.as_deref(), self.activation, cx.output);
+            conv_forward_packed(s, x, &PackedConv::new(s, &weight), bias.as_deref(), self.activation, cx.output());
         }
         if let Some(residual) = residual {
-            elementwise::add_assign(cx.output, residual);
+            elementwise::add_assign(cx.output(), residual);
         }
     }
 }

@@ -45,8 +45,8 @@ impl Operation for MaxPool {
 
     fn forward(&self, cx: &mut ForwardContext<'_>) {
         let mut argmax = cx.mode.records().then(|| vec![0; cx.shape.len()]);
-        max_pool_forward(&self.geometry(cx.input_shapes[0]), cx.inputs[0], cx.output, argmax.as_deref_mut());
-        cx.saved.indices = argmax.unwrap_or_default();
+        max_pool_forward(&self.geometry(cx.input_shapes[0]), cx.inputs[0].whole(), cx.output(), argmax.as_deref_mut());
+        cx.notes.indices = argmax.unwrap_or_default();
     }
 
     fn backward(&self, cx: &mut BackwardContext<'_>) {
@@ -54,7 +54,7 @@ impl Operation for MaxPool {
             if !dx.accumulate {
                 dx.values.fill(0.0);
             }
-            max_pool_backward(&self.geometry(cx.input_shapes[0]), cx.output_grad, &cx.saved.indices, dx.values);
+            max_pool_backward(&self.geometry(cx.input_shapes[0]), cx.output_grad, &cx.notes.indices, dx.values);
         }
     }
 }

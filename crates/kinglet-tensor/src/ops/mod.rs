@@ -21,11 +21,13 @@ pub use squeeze_excite::SqueezeExcite;
 pub use upsample::Upsample;
 pub use zero_pad::ZeroPad;
 
-use crate::session::{BackwardContext, ForwardContext};
+use crate::rows::RowsContext;
+use crate::session::{BackwardContext, ForwardContext, Mode};
 use crate::{ParamId, Shape, ShapeError};
+use std::ops::Range;
 
 /// What every operation can do.
-pub trait Operation {
+pub trait Operation: std::fmt::Debug + Sync {
     /// The name in tables and messages.
     fn name(&self) -> &'static str;
     /// The output's shape, or why the inputs do not fit.
@@ -42,7 +44,31 @@ pub trait Operation {
     fn keeps_input(&self, _position: usize) -> bool {
         true
     }
-    /// Computes the output.
+    /// Floats that the forward pass keeps for the backward pass, or works with.
+    fn kept_len(&self, _inputs: &[Shape], _output: Shape, _mode: Mode) -> usize {
+        0
+    }
+    /// Whether any rows of the output can be computed again for less than it costs to keep them.
+    fn row_wise(&self) -> bool {
+        false
+    }
+    /// The same of the output as a whole.
+    fn recomputes(&self) -> bool {
+        self.row_wise()
+    }
+    /// Whether computing the output again reads the input at this position.
+    fn recompute_reads(&self, _position: usize) -> bool {
+        true
+    }
+    /// Whether the input at this position may be computed by rows instead of lying in memory.
+    fn takes_rows(&self, _position: usize) -> bool {
+        false
+    }
+    /// Computes rows of the output again: all of them where it is not row-wise.
+    fn rows(&self, _cx: &RowsContext<'_>, _range: Range<usize>, _output: &mut [f32]) {
+        unreachable!("only for operations that compute their outputs again")
+    }
+    /// Computes the output, or only what is kept where the output is computed by rows later.
     fn forward(&self, cx: &mut ForwardContext<'_>);
     /// Adds to the parameters' gradients and to the inputs'. The output's gradient may be overwritten.
     fn backward(&self, cx: &mut BackwardContext<'_>);

@@ -1,9 +1,11 @@
 //! Two-by-two pixels to channels, as YOLOv5's Focus orders them.
 
 use super::{Operation, take_inputs};
+use crate::rows::RowsContext;
 use crate::session::{BackwardContext, ForwardContext};
 use crate::{Shape, ShapeError};
 use kinglet_kernels::elementwise::{space_to_depth, space_to_depth_backward};
+use std::ops::Range;
 
 /// `[n, h, w, c]` to `[n, h / 2, w / 2, 4 c]`: (even row, even column), (odd, even), (even, odd), (odd, odd).
 #[derive(Debug, Clone)]
@@ -28,7 +30,16 @@ impl Operation for SpaceToDepth {
 
     fn forward(&self, cx: &mut ForwardContext<'_>) {
         let s = cx.input_shapes[0];
-        space_to_depth(cx.inputs[0], [s.n, s.h, s.w, s.c], cx.output);
+        space_to_depth(cx.inputs[0].whole(), [s.n, s.h, s.w, s.c], cx.output());
+    }
+
+    fn recomputes(&self) -> bool {
+        true
+    }
+
+    fn rows(&self, cx: &RowsContext<'_>, _range: Range<usize>, output: &mut [f32]) {
+        let s = cx.input_shapes[0];
+        space_to_depth(cx.inputs[0].whole(), [s.n, s.h, s.w, s.c], output);
     }
 
     fn backward(&self, cx: &mut BackwardContext<'_>) {

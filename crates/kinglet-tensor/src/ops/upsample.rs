@@ -1,9 +1,11 @@
 //! Nearest-neighbour enlargement by a whole factor.
 
 use super::{Operation, take_inputs};
+use crate::rows::RowsContext;
 use crate::session::{BackwardContext, ForwardContext};
 use crate::{Shape, ShapeError};
 use kinglet_kernels::elementwise::{upsample_nearest, upsample_nearest_backward};
+use std::ops::Range;
 
 /// Repeats each pixel `scale` times along both axes.
 #[derive(Debug, Clone)]
@@ -28,7 +30,16 @@ impl Operation for Upsample {
 
     fn forward(&self, cx: &mut ForwardContext<'_>) {
         let s = cx.input_shapes[0];
-        upsample_nearest(cx.inputs[0], [s.n, s.h, s.w, s.c], self.scale, cx.output);
+        upsample_nearest(cx.inputs[0].whole(), [s.n, s.h, s.w, s.c], self.scale, cx.output());
+    }
+
+    fn recomputes(&self) -> bool {
+        true
+    }
+
+    fn rows(&self, cx: &RowsContext<'_>, _range: Range<usize>, output: &mut [f32]) {
+        let s = cx.input_shapes[0];
+        upsample_nearest(cx.inputs[0].whole(), [s.n, s.h, s.w, s.c], self.scale, output);
     }
 
     fn backward(&self, cx: &mut BackwardContext<'_>) {

@@ -1,9 +1,11 @@
 //! A border of zeros.
 
 use super::{Operation, take_inputs};
+use crate::rows::RowsContext;
 use crate::session::{BackwardContext, ForwardContext};
 use crate::{Shape, ShapeError};
 use kinglet_kernels::elementwise::{Padding, zero_pad, zero_pad_backward};
+use std::ops::Range;
 
 /// Adds rows and columns of zeros.
 #[derive(Debug, Clone)]
@@ -36,7 +38,16 @@ impl Operation for ZeroPad {
 
     fn forward(&self, cx: &mut ForwardContext<'_>) {
         let s = cx.input_shapes[0];
-        zero_pad(cx.inputs[0], [s.n, s.h, s.w, s.c], self.padding(), cx.output);
+        zero_pad(cx.inputs[0].whole(), [s.n, s.h, s.w, s.c], self.padding(), cx.output());
+    }
+
+    fn recomputes(&self) -> bool {
+        true
+    }
+
+    fn rows(&self, cx: &RowsContext<'_>, _range: Range<usize>, output: &mut [f32]) {
+        let s = cx.input_shapes[0];
+        zero_pad(cx.inputs[0].whole(), [s.n, s.h, s.w, s.c], self.padding(), output);
     }
 
     fn backward(&self, cx: &mut BackwardContext<'_>) {

@@ -162,9 +162,6 @@ fn the_memory_of_a_step_serves_the_next() {
     session.forward(&graph, &mut params, &input, Mode::Evaluate);
     let evaluation = session.allocated_bytes();
     assert!(evaluation < held[1] / 2, "evaluation frees values after their last use: {evaluation} of {}", held[1]);
-    session.shrink();
-    let outputs: usize = graph.outputs().iter().map(|&v| graph.shape(v).len() * 4).sum();
-    assert!(session.allocated_bytes() >= outputs && session.allocated_bytes() < evaluation);
 }
 
 #[test]

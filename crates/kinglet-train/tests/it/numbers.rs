@@ -149,8 +149,8 @@ fn bad_files_are_refused_with_place_and_remedy() {
              correct it or delete the line for the default",
         ),
         (
-            "anchors: 2.5\n",
-            "h.yaml:1:10: `anchors`: expected a number, found the fraction `2.5`; write for example `anchors: 3`",
+            "anchors: many\n",
+            "h.yaml:1:10: `anchors`: expected a number, found the text `many`; write for example `anchors: 3.0`",
         ),
         (
             "- 1\n",

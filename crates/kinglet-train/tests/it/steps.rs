@@ -14,11 +14,11 @@ use crate::loss_golden::{CASES, Case, load, options};
 use kinglet_data::rng::Rng;
 use kinglet_nn::{Model, WeightsFile};
 use kinglet_spec::ResolveOptions;
-use kinglet_tensor::{Gradients, Mode, ParamKind, Params, Session};
-use kinglet_train::assign::Level;
+use kinglet_tensor::{Gradients, ParamKind, Params};
 use kinglet_train::ema::Ema;
 use kinglet_train::loss::Loss;
-use kinglet_train::optim::{Optim, OptimKind, ParamGroup, clip_scale};
+use kinglet_train::optim::OptimKind;
+use kinglet_train::step::{TrainStep, optimiser};
 
 /// The loss, relative: rounding of a whole forward pass.
 const LOSS: f64 = 1e-4;
@@ -110,83 +110,45 @@ fn run(name: &str, case: &Case, perturbation: Option<u64>) -> Trace {
     if let Some(seed) = perturbation {
         perturb(&mut model.params, seed);
     }
-    let recording = model.record(n, [shape[2], shape[3]]).unwrap();
     let head = model.head();
-    let sizes = recording.head_shapes();
-    let levels: Vec<Level> = sizes
-        .iter()
-        .zip(head.anchors.iter().zip(&head.strides))
-        .map(|(s, (anchors, &stride))| Level {
-            height: s.h,
-            width: s.w,
-            anchors: anchors.iter().map(|a| a.map(|v| v / stride as f32)).collect(),
-        })
-        .collect();
-    let mut outputs: Vec<Vec<f32>> = sizes.iter().map(|s| vec![0.0; s.len()]).collect();
-    let mut loss = Loss::new(options(case), case.classes, &head.strides);
-    let groups: Vec<ParamGroup> = model
-        .params
-        .iter()
-        .map(|(_, p)| match p.kind {
-            ParamKind::Bias => ParamGroup::Bias,
-            ParamKind::NormWeight => ParamGroup::Norm,
-            ParamKind::Weight | ParamKind::Statistic => ParamGroup::Weight,
-        })
-        .collect();
-    let lengths: Vec<usize> = model.params.iter().map(|(_, p)| p.len()).collect();
-    let mut optim = Optim::new(OptimKind::Sgd, &lengths, &groups, MOMENTUM, WEIGHT_DECAY);
-    model.params.iter().for_each(|(id, p)| optim.set_frozen(id.index(), !p.kind.learns()));
-    let mut ema = Ema::new(model.params.values().to_vec());
-    let mut session = Session::default();
-    let mut grads = Gradients::new(&model.params, |_| true);
+    let learns: Vec<bool> = model.params.iter().map(|(_, p)| p.kind.learns()).collect();
+    let optim = optimiser(OptimKind::Sgd, &model, MOMENTUM, WEIGHT_DECAY, &learns);
+    let ema = Ema::new(model.params.values().to_vec());
+    let loss = Loss::new(options(case), case.classes, &head.strides);
+    let mut step = TrainStep::new(model, loss, optim, ema);
     let mut first = None;
     let (mut losses, mut parts, mut gradients) = (vec![], vec![], vec![]);
     for _ in 0..STEPS {
-        session.forward(&recording.graph, &mut model.params, &pixels, Mode::TRAIN);
-        let raw: Vec<&[f32]> = recording.graph.outputs().iter().map(|&v| session.value(v)).collect();
-        let step = loss.compute(&raw, n, &levels, &case.targets, Some(&mut outputs), 1.0).unwrap();
-        losses.push(step.total);
-        parts.push([step.box_, step.obj, step.cls]);
-        grads.clear();
-        let output_grads: Vec<&[f32]> = outputs.iter().map(Vec::as_slice).collect();
-        session.backward(&recording.graph, &model.params, &mut grads, &output_grads);
-        let all: Vec<&[f32]> = grads.values().iter().map(Vec::as_slice).collect();
-        let (total, scale) = clip_scale(&all, MAX_NORM);
+        let loss = step.forward_backward(&pixels, [n, shape[2], shape[3]], &case.targets).unwrap();
+        losses.push(loss.total);
+        parts.push([loss.box_, loss.obj, loss.cls]);
+        let before = first.is_none().then(|| (step.model().params.values().to_vec(), step.ema().values().to_vec()));
+        let grads = step.gradients().clone();
+        let total = step.update([LR; 3], MOMENTUM);
         gradients.push(total);
-        let before = first.is_none().then(|| (model.params.values().to_vec(), ema.values().to_vec()));
-        let mut params: Vec<&mut [f32]> = model.params.values_mut().iter_mut().map(Vec::as_mut_slice).collect();
-        optim.step(&mut params, &all, [LR; 3], MOMENTUM, scale);
-        ema.update(model.params.values());
         if let Some((params, average)) = before {
             let clip = (MAX_NORM / total).min(1.0);
-            check_first_update(name, &groups, clip, &params, &grads, &model.params);
-            check_first_average(name, &average, &model.params, &ema);
+            check_first_update(name, clip, &params, &grads, &step.model().params);
+            check_first_average(name, &average, &step.model().params, step.ema());
         }
-        first.get_or_insert_with(|| grads.clone());
+        first.get_or_insert(grads);
     }
     Trace {
         losses,
         parts,
         gradients,
-        params: model.params.values().iter().map(|v| norm(v)).collect(),
-        ema: ema.values().iter().map(|v| norm(v)).collect(),
+        params: step.model().params.values().iter().map(|v| norm(v)).collect(),
+        ema: step.ema().values().iter().map(|v| norm(v)).collect(),
         first: first.expect("at least one step"),
-        names: model.params,
+        names: step.model().params.clone(),
     }
 }
 
 /// The first step of SGD with Nesterov's momentum, whose velocity is the gradient itself:
 /// `w - lr (1 + momentum) (clip g + decay w)`, with decay for weights alone.
-fn check_first_update(
-    name: &str,
-    groups: &[ParamGroup],
-    clip: f64,
-    before: &[Vec<f32>],
-    grads: &Gradients,
-    after: &Params,
-) {
+fn check_first_update(name: &str, clip: f64, before: &[Vec<f32>], grads: &Gradients, after: &Params) {
     for (id, p) in after.iter() {
-        let decay = if groups[id.index()] == ParamGroup::Weight { WEIGHT_DECAY } else { 0.0 };
+        let decay = if p.kind == ParamKind::Weight { WEIGHT_DECAY } else { 0.0 };
         for (i, (&w, &got)) in before[id.index()].iter().zip(after.get(id)).enumerate() {
             let w = f64::from(w);
             let want = match p.kind.learns() {

@@ -1,0 +1,482 @@
+//! Depthwise convolution, optionally with the expanding 1x1 convolution before it and the channel sums after it.
+//!
+//! A task makes some output rows of some channels. It first fills a strip, the input rows that these need with zeros
+//! around them: copied from the map, or computed by the expanding convolution. Then the depthwise kernel runs over the
+//! strip, which is in the second-level cache and has no edges to care for. The expanded map, the largest of an inverted
+//! residual, is never written to memory.
+
+use std::sync::Arc;
+
+use super::dense::SMALL;
+use super::finish::finish;
+use super::{Place, check_apart};
+use crate::conv::gemm::{Tile, gemm_tile, lanes, panel_count};
+use crate::conv::plan::{Plan, Scratch, grow, with_scratch};
+use crate::conv::{PackedConv, forward_problem};
+use crate::depthwise::opaque;
+use crate::elementwise::{load_n, store_n};
+use crate::simd::Simd;
+use crate::threads::{SendPtr, parallel_for};
+use crate::{Activation, ConvShape, dispatch};
+
+/// Floats of a strip that is computed: 336 KiB of the second-level cache.
+const COMPUTED: usize = 84 * 1024;
+/// Floats of a strip that is copied: half of the first-level cache where a row is short enough.
+const COPIED: usize = 8 * 1024;
+
+/// Weights of a depthwise convolution, tap by tap, with its bias.
+#[derive(Debug, Clone)]
+pub struct Taps {
+    /// `[kh * kw, c]`.
+    weight: Arc<[f32]>,
+    /// `[c]`.
+    bias: Arc<[f32]>,
+    c: usize,
+}
+
+impl Taps {
+    /// From `[c, 1, kh, kw]`; no bias counts as zeros.
+    ///
+    /// # Panics
+    /// If the lengths do not fit.
+    pub fn new(weight: &[f32], bias: Option<&[f32]>, c: usize) -> Taps {
+        assert!(weight.len().is_multiple_of(c.max(1)) && bias.is_none_or(|b| b.len() == c), "depthwise: weights");
+        let taps = weight.len() / c.max(1);
+        let mut by_tap = vec![0.0; weight.len()];
+        for (ch, kernel) in weight.chunks_exact(taps.max(1)).enumerate() {
+            kernel.iter().enumerate().for_each(|(tap, &w)| by_tap[tap * c + ch] = w);
+        }
+        Taps { weight: by_tap.into(), bias: bias.map_or_else(|| vec![0.0; c].into(), Arc::from), c }
+    }
+
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        4 * (self.weight.len() + self.bias.len())
+    }
+}
+
+/// The 1x1 convolution before a depthwise one.
+#[derive(Debug, Clone)]
+pub struct Expand {
+    /// Weights for `[x.c, c]`.
+    pub weights: Arc<PackedConv>,
+    /// From [`super::padded_bias`].
+    pub bias: Arc<[f32]>,
+    /// Before the depthwise convolution.
+    pub activation: Activation,
+}
+
+/// A depthwise convolution for one shape and place.
+#[derive(Debug)]
+pub struct Depthwise {
+    s: ConvShape,
+    taps: Taps,
+    activation: Activation,
+    x: Place,
+    y: Place,
+    expand: Option<(Expand, Plan)>,
+    /// Where each task's channel sums go, `[images, parts, c]`.
+    sums: Option<usize>,
+    cut: Cut,
+    small: bool,
+    end: usize,
+}
+
+/// How the work is cut into tasks.
+#[derive(Debug, Clone, Copy)]
+struct Cut {
+    /// Output rows of a task, and how many such parts an image has.
+    rows: usize,
+    parts: usize,
+    /// Channels of a task but the last, and how many such chunks there are.
+    chunk: usize,
+    chunks: usize,
+}
+
+impl Cut {
+    fn new(s: &ConvShape, computed: bool) -> Cut {
+        let [oh, ow] = s.output;
+        let span = |axis: usize, n: usize| (n - 1) * s.stride[axis] + s.dilation[axis] * (s.kernel[axis] - 1) + 1;
+        let width = 2 * lanes();
+        let panels = panel_count(s.c_in.div_ceil(lanes()));
+        let mut best = (f64::INFINITY, Cut { rows: 1, parts: oh.max(1), chunk: width, chunks: panels });
+        if oh == 0 || ow == 0 {
+            return best.1;
+        }
+        let limit = if computed { COMPUTED } else { COPIED };
+        for per_chunk in 1..=panels {
+            let chunks = panels / per_chunk; // the last takes what remains
+            let most = s.c_in - (chunks - 1) * per_chunk * width;
+            for rows in 1..=oh {
+                let floats = span(0, rows) * span(1, ow) * most.min(s.c_in);
+                if floats > limit && (rows > 1 || per_chunk > 1) {
+                    break;
+                }
+                let parts = oh.div_ceil(rows);
+                let filled: usize = (0..parts).map(|p| span(0, rows.min(oh - p * rows))).sum();
+                let again = filled as f64 / span(0, oh) as f64;
+                let tasks = (s.batch * parts * chunks) as f64;
+                // Rows filled again, an idle thread at the end, starting tasks, and reading the input once a chunk.
+                let cost = if computed { again } else { 0.8 + 0.2 * again };
+                let cost = cost * (1.0 + 0.7 / tasks) + 5e-4 * tasks + 0.01 * chunks as f64;
+                if cost < best.0 {
+                    best = (cost, Cut { rows, parts, chunk: per_chunk * width, chunks });
+                }
+            }
+        }
+        best.1
+    }
+}
+
+impl Depthwise {
+    /// Prepares the convolution `s` (its input is the expanded map where there is an `expand`) of the map at `x`.
+    ///
+    /// # Panics
+    /// If places or weights do not fit the shape, or input and output overlap.
+    pub fn new(
+        s: &ConvShape,
+        taps: Taps,
+        activation: Activation,
+        x: Place,
+        y: Place,
+        expand: Option<Expand>,
+    ) -> Depthwise {
+        assert!(s.is_depthwise() || (s.c_in == 1 && s.c_out == 1), "depthwise: {s:?}");
+        assert_eq!(taps.weight.len(), s.c_in * s.kernel[0] * s.kernel[1], "depthwise: weights of {s:?}");
+        assert!(taps.c == s.c_in && y.c == s.c_in, "depthwise: channels of {s:?}");
+        let [x_rows, y_rows] = [s.input, s.output].map(|[h, w]| s.batch * h * w);
+        check_apart("depthwise", &x, x_rows, &y, y_rows);
+        let work =
+            y_rows * s.c_in * s.kernel[0] * s.kernel[1] + if expand.is_some() { x_rows * s.c_in * x.c } else { 0 };
+        let expand = expand.map(|e| {
+            let shape = ConvShape::new(s.batch, s.input, x.c, s.c_in, [1, 1], [1, 1], [0, 0], [1, 1], 1);
+            assert_eq!(e.weights.key, PackedConv::key(&shape), "weights packed for another expansion");
+            assert_eq!(e.bias.len(), s.c_in.next_multiple_of(lanes()), "depthwise: length of the padded bias");
+            (e, Plan::new(forward_problem(&shape, 0), 48))
+        });
+        assert!(expand.is_some() || x.c == s.c_in, "depthwise: channels of the input");
+        let cut = Cut::new(s, expand.is_some());
+        let end = x.end(x_rows).max(y.end(y_rows));
+        Depthwise { s: *s, taps, activation, x, y, expand, sums: None, cut, small: work < SMALL, end }
+    }
+
+    /// Parts of each image whose channel sums are kept apart, for a convolution with (`computed`) or without an
+    /// expansion before it.
+    pub fn parts(s: &ConvShape, computed: bool) -> usize {
+        Cut::new(s, computed).parts
+    }
+
+    /// Also writes the channel sums of the output, `[images, parts, c]`, to the arena from `at`.
+    ///
+    /// # Panics
+    /// If they overlap input or output.
+    pub fn with_sums(mut self, at: usize) -> Depthwise {
+        let sums = Place { at, ld: self.s.c_in, c: self.s.c_in };
+        let rows = self.s.batch * self.cut.parts;
+        let [x_rows, y_rows] = [self.s.input, self.s.output].map(|[h, w]| self.s.batch * h * w);
+        let apart = sums.apart(rows, &self.x, x_rows) && sums.apart(rows, &self.y, y_rows);
+        assert!(apart, "depthwise: sums overlap a map");
+        self.end = self.end.max(sums.end(rows));
+        self.sums = Some(at);
+        self
+    }
+
+    /// Computes the output.
+    ///
+    /// # Panics
+    /// If the arena is too short, or the instruction set changed since the weights were packed.
+    pub fn run(&self, arena: &mut [f32]) {
+        assert!(arena.len() >= self.end, "arena of {} floats instead of {}", arena.len(), self.end);
+        if let Some((e, _)) = &self.expand {
+            assert_eq!(e.weights.lanes, lanes(), "weights packed for another instruction set");
+        }
+        if self.s.output_len() == 0 {
+            return;
+        }
+        let base = SendPtr(arena.as_mut_ptr());
+        let Cut { parts, chunks, .. } = self.cut;
+        let task = |i: usize| {
+            let (image, rest) = (i / (parts * chunks), i % (parts * chunks));
+            // SAFETY: the arena holds every place (`end`); tasks write different rows or channels.
+            with_scratch(|s| unsafe { self.part(base.get(), image, rest / chunks, rest % chunks, s) });
+        };
+        let tasks = self.s.batch * parts * chunks;
+        if self.small {
+            (0..tasks).for_each(task);
+        } else {
+            parallel_for(tasks, task);
+        }
+    }
+
+    /// One task.
+    ///
+    /// # Safety
+    /// The arena is long enough, and no one else writes these rows and channels.
+    unsafe fn part(&self, arena: *mut f32, image: usize, part: usize, chunk: usize, scratch: &mut Scratch) {
+        let (s, cut) = (&self.s, &self.cut);
+        let [ih, iw] = s.input;
+        let [oh, ow] = s.output;
+        let c0 = chunk * cut.chunk;
+        let c = if chunk + 1 == cut.chunks { s.c_in - c0 } else { cut.chunk };
+        let first = part * cut.rows;
+        let rows = cut.rows.min(oh - first);
+        let span = |axis: usize, n: usize| (n - 1) * s.stride[axis] + s.dilation[axis] * (s.kernel[axis] - 1) + 1;
+        let (height, width) = (span(0, rows), span(1, ow));
+        // The strip's rows and columns that lie in the input.
+        let inside = |start: isize, len: usize, size: usize| {
+            let from = (-start).clamp(0, len as isize);
+            let to = (size as isize - start).clamp(from, len as isize);
+            (from as usize, to as usize)
+        };
+        let top = (first * s.stride[0]) as isize - s.padding[0] as isize;
+        let left = -(s.padding[1] as isize);
+        let (y0, y1) = inside(top, height, ih);
+        let (x0, x1) = inside(left, width, iw);
+        let line = width * c;
+        grow(&mut scratch.strip, height * line);
+        let strip = &mut scratch.strip[..height * line];
+        strip[..y0 * line].fill(0.0);
+        strip[y1 * line..].fill(0.0);
+        if x0 > 0 || x1 < width {
+            for row in strip[y0 * line..y1 * line].chunks_exact_mut(line) {
+                row[..x0 * c].fill(0.0);
+                row[x1 * c..].fill(0.0);
+            }
+        }
+        // SAFETY: rows and columns lie in the map and in the strip; the caller's promise.
+        unsafe {
+            let at = |row: usize| {
+                let y = (top + row as isize) as usize;
+                (image * ih + y) * iw + (left + x0 as isize) as usize
+            };
+            if let Some((e, plan)) = &self.expand {
+                scratch.a_off.clear();
+                scratch.y_off.clear();
+                for row in y0..y1 {
+                    let pixel = at(row);
+                    for j in 0..x1 - x0 {
+                        scratch.a_off.push((pixel + j) * self.x.ld);
+                        scratch.y_off.push(row * line + (x0 + j) * c);
+                    }
+                }
+                let columns = c.next_multiple_of(lanes());
+                let t = Tile {
+                    a: arena.add(self.x.at),
+                    a_off: &scratch.a_off,
+                    y: strip.as_mut_ptr(),
+                    y_off: &scratch.y_off,
+                    b: e.weights.data.as_ptr().add(c0 * plan.k),
+                    k: plan.k,
+                    n: c,
+                    segments: &plan.segments,
+                    blocks: &plan.blocks,
+                    panels: 0..panel_count(columns / lanes()),
+                    row_chunk: if plan.k * columns <= 4096 { 24 } else { 96 },
+                    bias: e.bias.as_ptr().add(c0),
+                    stats: std::ptr::null_mut(),
+                    accumulate: false,
+                    activation: e.activation,
+                    residual: std::ptr::null(),
+                    r_off: &[],
+                };
+                gemm_tile(&t);
+            } else {
+                for row in y0..y1 {
+                    let mut from = arena.add(self.x.at + at(row) * self.x.ld + c0).cast_const();
+                    let mut to = strip.as_mut_ptr().add(row * line + x0 * c);
+                    if self.x.ld == c {
+                        std::ptr::copy_nonoverlapping(from, to, (x1 - x0) * c);
+                        continue;
+                    }
+                    for _ in x0..x1 {
+                        std::ptr::copy_nonoverlapping(from, to, c);
+                        (from, to) = (from.wrapping_add(self.x.ld), to.wrapping_add(c));
+                    }
+                }
+            }
+            let sums = match self.sums {
+                None => std::ptr::null_mut(),
+                Some(at) => {
+                    let sums = arena.add(at + (image * cut.parts + part) * s.c_in + c0);
+                    sums.write_bytes(0, c);
+                    sums
+                }
+            };
+            let work = Strip {
+                strip: strip.as_ptr(),
+                line,
+                c,
+                y: arena.add(self.y.at + (image * oh + first) * ow * self.y.ld + c0),
+                y_ld: self.y.ld,
+                rows,
+                columns: ow,
+                taps: self.taps.weight.as_ptr().add(c0),
+                taps_ld: s.c_in,
+                bias: self.taps.bias.as_ptr().add(c0),
+                kernel: s.kernel,
+                stride: s.stride,
+                dilation: s.dilation,
+                activation: self.activation,
+                sums,
+            };
+            strip_rows(&work);
+        }
+    }
+}
+
+/// A strip and where its outputs go.
+struct Strip {
+    strip: *const f32,
+    /// Floats of a row of the strip.
+    line: usize,
+    c: usize,
+    y: *mut f32,
+    y_ld: usize,
+    /// Outputs.
+    rows: usize,
+    columns: usize,
+    taps: *const f32,
+    taps_ld: usize,
+    bias: *const f32,
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    dilation: [usize; 2],
+    activation: Activation,
+    /// `c` sums, or null.
+    sums: *mut f32,
+}
+
+dispatch!(
+    /// The depthwise convolution of a strip.
+    fn strip_rows(p: &Strip) = strip_kernel
+);
+
+#[inline(always)]
+unsafe fn strip_kernel<S: Simd>(p: &Strip) {
+    let plain = p.dilation == [1, 1] && p.kernel[0] == p.kernel[1];
+    // SAFETY: the caller's promise.
+    unsafe {
+        match (p.kernel[1], p.stride[1]) {
+            (3, 1) if plain => lines::<S, 3, 1>(p),
+            (3, 2) if plain => lines::<S, 3, 2>(p),
+            (5, 1) if plain => lines::<S, 5, 1>(p),
+            (5, 2) if plain => lines::<S, 5, 2>(p),
+            _ => lines::<S, 0, 1>(p),
+        }
+    }
+}
+
+/// All rows. `K` is the kernel's side with stride `A`, or 0 for any.
+#[inline(always)]
+unsafe fn lines<S: Simd, const K: usize, const A: usize>(p: &Strip) {
+    let advance = if K == 0 { p.stride[1] } else { A };
+    for row in 0..p.rows {
+        let mut x = 0;
+        while x < p.columns {
+            // SAFETY: the tile's inputs lie in the strip, its outputs in the row.
+            unsafe {
+                let from = p.strip.add(row * p.stride[0] * p.line + x * advance * p.c);
+                let to = p.y.add((row * p.columns + x) * p.y_ld);
+                x += match p.columns - x {
+                    8.. if K > 0 => tile::<S, K, A, 8>(p, from, to),
+                    4.. => tile::<S, K, A, 4>(p, from, to),
+                    2.. => tile::<S, K, A, 2>(p, from, to),
+                    _ => tile::<S, K, A, 1>(p, from, to),
+                };
+            }
+        }
+    }
+}
+
+/// `T` outputs of all channels. Returns `T`.
+#[inline(always)]
+unsafe fn tile<S: Simd, const K: usize, const A: usize, const T: usize>(
+    p: &Strip,
+    from: *const f32,
+    to: *mut f32,
+) -> usize {
+    let mut i = 0;
+    // SAFETY: the caller's promise, channels `i..i + LANES` and then what remains.
+    unsafe {
+        while i + S::LANES <= p.c {
+            vector::<S, K, A, T>(p, from.add(i), to.add(i), i, S::LANES);
+            i += S::LANES;
+        }
+        if i < p.c {
+            vector::<S, 0, 1, T>(p, from.add(i), to.add(i), i, p.c - i);
+        }
+    }
+    T
+}
+
+#[inline(always)]
+unsafe fn vector<S: Simd, const K: usize, const A: usize, const T: usize>(
+    p: &Strip,
+    from: *const f32,
+    to: *mut f32,
+    i: usize,
+    k: usize,
+) {
+    // SAFETY: the caller's promise: `k` channels from `i` of every place.
+    unsafe {
+        let mut acc = [[load_n::<S>(p.bias.add(i), k)]; T];
+        let mut tap = p.taps.add(i);
+        let mut row = from;
+        for _ in 0..p.kernel[0] {
+            if K == 0 {
+                for j in 0..p.kernel[1] {
+                    let w = load_n::<S>(tap.add(j * p.taps_ld), k);
+                    let at = row.add(j * p.dilation[1] * p.c);
+                    for (t, acc) in acc.iter_mut().enumerate() {
+                        acc[0] = S::fma(load_n::<S>(at.add(t * p.stride[1] * p.c), k), w, acc[0]);
+                    }
+                }
+            } else {
+                let mut w = [S::splat(0.0); K];
+                for (j, w) in w.iter_mut().enumerate() {
+                    *w = S::load(tap.add(j * p.taps_ld));
+                }
+                let mut at = row;
+                // Every column is loaded once and serves all outputs that read it. Written out, because LLVM leaves the
+                // longest of these loops rolled.
+                macro_rules! columns {
+                    ($($n:literal)*) => {$(
+                        if $n < (T - 1) * A + K {
+                            if $n > 0 {
+                                at = opaque(at.add(p.c));
+                            }
+                            let v = S::load(at);
+                            for (j, &w) in w.iter().enumerate() {
+                                if j <= $n && ($n - j) % A == 0 && ($n - j) / A < T {
+                                    let t = ($n - j) / A;
+                                    acc[t][0] = S::fma(v, w, acc[t][0]);
+                                }
+                            }
+                        }
+                    )*};
+                }
+                const { assert!((T - 1) * A + K <= 19) };
+                columns!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18);
+            }
+            // The steps after the last row may leave the buffers; they are never read through.
+            tap = tap.wrapping_add(p.kernel[1] * p.taps_ld);
+            row = row.wrapping_add(p.dilation[0] * p.line);
+        }
+        finish::<S, 1, T>(p.activation, &mut acc);
+        if !p.sums.is_null() {
+            let sum = p.sums.add(i);
+            let mut s = load_n::<S>(sum, k);
+            for v in &acc {
+                s = S::add(s, v[0]);
+            }
+            store_n::<S>(sum, s, k);
+        }
+        let mut to = to;
+        for (t, v) in acc.iter().enumerate() {
+            if t > 0 {
+                to = to.add(p.y_ld);
+            }
+            store_n::<S>(to, v[0], k);
+        }
+    }
+}

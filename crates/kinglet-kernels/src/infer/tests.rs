@@ -1,0 +1,403 @@
+//! Every step against the scalar reference in `f64`, over awkward sizes, places with gaps, and instruction sets; nothing
+//! beside the output may change.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::conv::PackedConv;
+use crate::elementwise::Padding;
+use crate::elementwise::tests::{each_isa, random, same_bits};
+use crate::pooling::PoolShape;
+use crate::reference;
+use crate::{Activation, ConvShape};
+
+/// Sums of some hundred products, relative to the largest value.
+const CLOSE: f32 = 1e-5;
+
+fn close(got: &[f32], want: &[f32], what: &str) {
+    assert_eq!(got.len(), want.len(), "{what}: lengths");
+    let largest = want.iter().fold(0f32, |m, v| m.max(v.abs()));
+    for (i, (got, want)) in got.iter().zip(want).enumerate() {
+        assert!((got - want).abs() <= CLOSE * largest, "{what}: got {got}, expected {want} at {i}, largest {largest}");
+    }
+}
+
+/// An arena with maps at places: gaps between them hold a mark.
+struct Bench {
+    arena: Vec<f32>,
+}
+
+const MARK: f32 = -7777.0;
+
+impl Bench {
+    fn new() -> Bench {
+        Bench { arena: vec![MARK; 5] }
+    }
+
+    /// Room for `rows` pixels of `c` channels with `gap` more floats a pixel.
+    fn place(&mut self, rows: usize, c: usize, gap: usize) -> Place {
+        let place = Place { at: self.arena.len() + gap / 2, ld: c + gap, c };
+        self.arena.resize(self.arena.len() + rows * (c + gap) + 3, MARK);
+        place
+    }
+
+    fn put(&mut self, place: Place, values: &[f32]) {
+        for (row, values) in values.chunks_exact(place.c).enumerate() {
+            self.arena[place.at + row * place.ld..][..place.c].copy_from_slice(values);
+        }
+    }
+
+    fn take(&self, place: Place, rows: usize) -> Vec<f32> {
+        (0..rows).flat_map(|row| self.arena[place.at + row * place.ld..][..place.c].to_vec()).collect()
+    }
+
+    /// Runs a step and checks that it wrote to `y` and `scratch` only.
+    fn run(
+        &mut self,
+        y: Place,
+        rows: usize,
+        scratch: std::ops::Range<usize>,
+        step: impl FnOnce(&mut [f32]),
+    ) -> Vec<f32> {
+        let before = self.arena.clone();
+        step(&mut self.arena);
+        for (i, (a, b)) in self.arena.iter().zip(&before).enumerate() {
+            let own = i >= y.at && i < y.end(rows) && (i - y.at) % y.ld < y.c;
+            assert!(own || scratch.contains(&i) || a.to_bits() == b.to_bits(), "wrote to {i}, outside {y:?}");
+        }
+        self.take(y, rows)
+    }
+}
+
+#[allow(clippy::cast_possible_truncation)]
+fn reference_conv(s: &ConvShape, x: &[f32], w: &[f32], bias: &[f32], activation: Activation) -> Vec<f32> {
+    let [x, w, bias] = [x, w, bias].map(|v| v.iter().map(|&v| f64::from(v)).collect::<Vec<_>>());
+    let mut y = vec![0.0f64; s.output_len()];
+    reference::conv::forward(s, &x, &w, Some(&bias), &mut y);
+    y.into_iter().map(|v| reference::activation::apply(activation, v) as f32).collect()
+}
+
+fn rows([h, w]: [usize; 2], batch: usize) -> usize {
+    batch * h * w
+}
+
+fn square(batch: usize, input: [usize; 2], c: [usize; 2], kernel: usize, stride: usize, groups: usize) -> ConvShape {
+    let p = kernel / 2;
+    ConvShape::new(batch, input, c[0], c[1], [kernel; 2], [stride; 2], [p; 2], [1; 2], groups)
+}
+
+const ACTIVATIONS: [Activation; 5] =
+    [Activation::Identity, Activation::Silu, Activation::HardSwish, Activation::LeakyRelu(0.1), Activation::Relu];
+
+#[test]
+fn dense_agrees_with_the_reference() {
+    let shapes = [
+        square(1, [7, 9], [3, 5], 3, 1, 1),
+        square(2, [13, 6], [3, 16], 6, 2, 1),
+        square(1, [11, 17], [20, 24], 1, 1, 1),
+        square(2, [9, 9], [48, 40], 1, 1, 1),
+        square(1, [20, 20], [310, 33], 1, 1, 1),
+        square(3, [5, 4], [12, 18], 3, 2, 6),
+        square(1, [6, 8], [4, 4], 1, 2, 1),
+        ConvShape::new(1, [12, 9], 7, 9, [3, 5], [2, 1], [1, 2], [2, 1], 1),
+    ];
+    each_isa(|| {
+        for (i, s) in shapes.iter().enumerate() {
+            let (x, w, b) = (random(1, s.input_len()), random(2, s.weight_len()), random(3, s.c_out));
+            for (gap, residual) in [(0, false), (3, true), (16, false)] {
+                let activation = ACTIVATIONS[(i + gap) % 5];
+                let (x_rows, y_rows) = (rows(s.input, s.batch), rows(s.output, s.batch));
+                let mut bench = Bench::new();
+                let places = [(x_rows, s.c_in), (y_rows, s.c_out), (y_rows, s.c_out)];
+                let [px, py, pr] = places.map(|(rows, c)| bench.place(rows, c, gap));
+                bench.put(px, &x);
+                let mut want = reference_conv(s, &x, &w, &b, activation);
+                if residual {
+                    let r = random(4, s.output_len());
+                    bench.put(pr, &r);
+                    want.iter_mut().zip(&r).for_each(|(y, r)| *y += r);
+                }
+                let weights = Arc::new(PackedConv::new(s, &w));
+                let bias = padded_bias(s, Some(&b));
+                let step = Dense::new(s, weights, bias, activation, px, py, residual.then_some(pr), None);
+                let got = bench.run(py, y_rows, 0..0, |arena| step.run(arena));
+                close(&got, &want, &format!("{s:?} {activation:?}"));
+            }
+        }
+    });
+}
+
+#[test]
+fn a_residual_may_lie_where_the_output_goes() {
+    let s = square(1, [6, 5], [8, 10], 3, 1, 1);
+    let (x, w, r) = (random(1, s.input_len()), random(2, s.weight_len()), random(4, s.output_len()));
+    let mut bench = Bench::new();
+    let (px, py) = (bench.place(30, 8, 0), bench.place(30, 10, 2));
+    bench.put(px, &x);
+    bench.put(py, &r);
+    let mut want = reference_conv(&s, &x, &w, &[0.0; 10], Activation::Relu);
+    want.iter_mut().zip(&r).for_each(|(y, r)| *y += r);
+    let weights = Arc::new(PackedConv::new(&s, &w));
+    let step = Dense::new(&s, weights, padded_bias(&s, None), Activation::Relu, px, py, Some(py), None);
+    close(&bench.run(py, 30, 0..0, |arena| step.run(arena)), &want, "in place");
+}
+
+#[test]
+fn squeeze_and_excite_agrees_with_its_formula() {
+    each_isa(|| {
+        for (c, r, n, side, gap, from_map) in
+            [(20, 5, 2, 9, 4, true), (72, 18, 1, 30, 0, false), (336, 84, 3, 4, 1, true)]
+        {
+            let pixels = side * side;
+            let (x, w1, b1) = (random(1, n * pixels * c), random(2, r * c), random(3, r));
+            let (w2, b2) = (random(4, r * c), random(5, c));
+            let mut gate = vec![0.0f32; n * c];
+            for image in 0..n {
+                let mean = |ch: usize| {
+                    let values = x[image * pixels * c + ch..(image + 1) * pixels * c].iter().step_by(c);
+                    values.map(|&v| f64::from(v)).sum::<f64>() / pixels as f64
+                };
+                let mean: Vec<f64> = (0..c).map(mean).collect();
+                let dot = |w: &[f32], x: &[f64]| w.iter().zip(x).map(|(&w, x)| f64::from(w) * x).sum::<f64>();
+                let hidden: Vec<f64> =
+                    (0..r).map(|i| (dot(&w1[i * c..(i + 1) * c], &mean) + f64::from(b1[i])).max(0.0)).collect();
+                for ch in 0..c {
+                    let v = dot(&w2[ch * r..(ch + 1) * r], &hidden) + f64::from(b2[ch]);
+                    #[allow(clippy::cast_possible_truncation)]
+                    let v = reference::activation::apply(Activation::HardSigmoid, v) as f32;
+                    gate[image * c + ch] = v;
+                }
+            }
+            let parts = if from_map { Squeeze::map_parts(pixels) } else { 3 };
+            let mut bench = Bench::new();
+            let map = bench.place(n * pixels, c, gap);
+            bench.put(map, &x);
+            let sums = bench.place(n * parts, c, 0);
+            if !from_map {
+                // Rows of each image dealt to three parts.
+                let mut dealt = vec![0.0; n * parts * c];
+                for (row, values) in x.chunks_exact(c).enumerate() {
+                    let (image, part) = (row / pixels, row % 3);
+                    let to = &mut dealt[(image * parts + part) * c..][..c];
+                    to.iter_mut().zip(values).for_each(|(t, v)| *t += v);
+                }
+                bench.put(sums, &dealt);
+            }
+            let work = bench.place(1, Squeeze::work_len(n, c, r), 0);
+            let place = bench.place(n, c, 0);
+            let linear = |w: &[f32], b: &[f32]| Linear { weight: w.into(), bias: b.into() };
+            let step = Squeeze {
+                images: n,
+                pixels,
+                c,
+                reduce: linear(&w1, &b1),
+                expand: linear(&w2, &b2),
+                sums: sums.at,
+                parts,
+                map: from_map.then_some(map),
+                work: work.at,
+                gate: place.at,
+            };
+            let scratch = sums.at..work.end(1);
+            let got = bench.run(place, n, scratch, |arena| step.run(arena));
+            close(&got, &gate, "gate");
+
+            // The product on its own, and as part of a 1x1 convolution.
+            for activation in [Activation::Identity, Activation::HardSwish] {
+                let product: Vec<f32> = x
+                    .iter()
+                    .enumerate()
+                    .map(|(i, v)| v * gate[i / (pixels * c) * c + i % c])
+                    .map(|v| reference::activation::apply(activation, v))
+                    .collect();
+                let s = square(n, [side; 2], [c, 17], 1, 1, 1);
+                let w = random(6, s.weight_len());
+                let want = reference_conv(&s, &product, &w, &[0.0; 17], Activation::Identity);
+                let y = bench.place(n * pixels, 17, 2);
+                let weights = Arc::new(PackedConv::new(&s, &w));
+                let g = Gate { at: place.at, activation };
+                let bias = padded_bias(&s, None);
+                let conv = Dense::new(&s, weights, bias, Activation::Identity, map, y, None, Some(g));
+                let got = bench.run(y, n * pixels, 0..0, |arena| conv.run(arena));
+                close(&got, &want, "gated convolution");
+                let y = bench.place(n * pixels, c, 3);
+                let scale = Scale { images: n, pixels, x: map, y, gate: place.at, activation };
+                let got = bench.run(y, n * pixels, 0..0, |arena| scale.run(arena));
+                close(&got, &product, "scaled map");
+            }
+        }
+    });
+}
+
+#[test]
+fn depthwise_agrees_with_the_reference_with_and_without_expansion() {
+    let dilated = ConvShape::new(1, [9, 12], 10, 10, [3, 3], [1, 2], [2, 2], [2, 2], 10);
+    let shapes = [
+        square(1, [7, 9], [5, 5], 3, 1, 5),
+        square(2, [16, 13], [24, 24], 3, 2, 24),
+        square(1, [20, 20], [72, 72], 5, 1, 72),
+        square(1, [21, 18], [40, 40], 5, 2, 40),
+        square(2, [3, 2], [33, 33], 7, 1, 33),
+        square(1, [40, 40], [200, 200], 3, 1, 200),
+        dilated,
+    ];
+    each_isa(|| {
+        for (i, s) in shapes.iter().enumerate() {
+            let (w, b) = (random(2, s.weight_len()), random(3, s.c_in));
+            for (gap, narrow) in [(0, None), (5, None), (0, Some(6)), (3, Some(20))] {
+                let activations = [ACTIVATIONS[i % 5], ACTIVATIONS[(i + gap + 1) % 5]];
+                let (x_rows, y_rows) = (rows(s.input, s.batch), rows(s.output, s.batch));
+                let c_in = narrow.unwrap_or(s.c_in);
+                let x = random(1, x_rows * c_in);
+                let mut bench = Bench::new();
+                let (px, py) = (bench.place(x_rows, c_in, gap), bench.place(y_rows, s.c_in, gap));
+                bench.put(px, &x);
+                let mut wide = x.clone();
+                let expand = narrow.map(|c_in| {
+                    let e = square(s.batch, s.input, [c_in, s.c_in], 1, 1, 1);
+                    let (w, b) = (random(6, e.weight_len()), random(7, s.c_in));
+                    wide = reference_conv(&e, &x, &w, &b, activations[0]);
+                    let weights = Arc::new(PackedConv::new(&e, &w));
+                    Expand { weights, bias: padded_bias(&e, Some(&b)), activation: activations[0] }
+                });
+                let want = reference_conv(s, &wide, &w, &b, activations[1]);
+                let parts = Depthwise::parts(s, narrow.is_some());
+                let sums = bench.place(s.batch * parts, s.c_in, 0);
+                let taps = Taps::new(&w, Some(&b), s.c_in);
+                let step = Depthwise::new(s, taps, activations[1], px, py, expand).with_sums(sums.at);
+                let scratch = sums.at..sums.end(s.batch * parts);
+                let got = bench.run(py, y_rows, scratch, |arena| step.run(arena));
+                close(&got, &want, &format!("{s:?} from {c_in}"));
+                let sums = bench.take(sums, s.batch * parts);
+                for ch in 0..s.c_in {
+                    let total: f32 = sums.iter().skip(ch).step_by(s.c_in).sum();
+                    let want: f32 = want.iter().skip(ch).step_by(s.c_in).sum();
+                    assert!(
+                        (total - want).abs() < 1e-3 * (1.0 + want.abs()),
+                        "{s:?}: sum of channel {ch}: {total}, {want}"
+                    );
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn winograd_agrees_with_the_reference() {
+    let shapes = [
+        square(1, [8, 16], [16, 16], 3, 1, 1),
+        square(2, [13, 10], [24, 40], 3, 1, 1),
+        square(1, [20, 20], [130, 128], 3, 1, 1),
+        square(1, [41, 38], [19, 21], 3, 1, 1),
+        ConvShape::new(1, [14, 15], 16, 18, [3, 3], [1, 1], [0, 2], [1, 1], 1),
+    ];
+    each_isa(|| {
+        for (i, s) in shapes.iter().enumerate() {
+            assert!(Winograd::suits(s));
+            let (x, w, b) = (random(1, s.input_len()), random(2, s.weight_len()), random(3, s.c_out));
+            let activation = ACTIVATIONS[i];
+            let (x_rows, y_rows) = (rows(s.input, s.batch), rows(s.output, s.batch));
+            let mut bench = Bench::new();
+            let [px, py, pr] =
+                [(x_rows, s.c_in), (y_rows, s.c_out), (y_rows, s.c_out)].map(|(rows, c)| bench.place(rows, c, i));
+            let r = random(4, s.output_len());
+            bench.put(px, &x);
+            bench.put(pr, &r);
+            let mut want = reference_conv(s, &x, &w, &b, activation);
+            want.iter_mut().zip(&r).for_each(|(y, r)| *y += r);
+            let work = bench.place(1, Winograd::work_len(s).max(1), 0);
+            let weights = Arc::new(WinogradWeights::new(s, &w));
+            let bias = padded_bias(s, Some(&b));
+            let step = Winograd::new(s, weights, bias, activation, px, py, Some(pr), work.at);
+            let got = bench.run(py, y_rows, work.at..work.end(1), |arena| step.run(arena));
+            close(&got, &want, &format!("{s:?}"));
+        }
+    });
+}
+
+#[test]
+fn maps_agree_with_their_whole_counterparts() {
+    each_isa(|| {
+        for (c, gap) in [(8, 0), (13, 6), (3, 1)] {
+            let (n, h, w) = (2, 6, 8);
+            let x = random(1, n * h * w * c);
+            let mut bench = Bench::new();
+            let px = bench.place(n * h * w, c, gap);
+            bench.put(px, &x);
+            let pool = PoolShape { input: [n, h, w, c], kernel: 5, stride: 1, padding: 2 };
+            let mut want = vec![0.0; n * h * w * c];
+            crate::pooling::max_pool_forward(&pool, &x, &mut want, None);
+            let y = bench.place(n * h * w, c, gap);
+            let step = Pool::new(pool, px, y);
+            assert_eq!(bench.run(y, n * h * w, 0..0, |a| step.run(a)), want);
+
+            let mut want = vec![0.0; 4 * n * h * w * c];
+            crate::elementwise::upsample_nearest(&x, [n, h, w, c], 2, &mut want);
+            let y = bench.place(4 * n * h * w, c, gap);
+            let step = Repeat::new([n, h, w], 2, px, y);
+            assert_eq!(bench.run(y, 4 * n * h * w, 0..0, |a| step.run(a)), want);
+
+            let mut want = vec![0.0; n * h * w * c];
+            crate::elementwise::space_to_depth(&x, [n, h, w, c], &mut want);
+            let y = bench.place(n * h * w / 4, 4 * c, gap);
+            let step = Focus::new([n, h, w], px, y);
+            assert_eq!(bench.run(y, n * h * w / 4, 0..0, |a| step.run(a)), want);
+
+            let padding = Padding { left: 1, right: 2, top: 0, bottom: 3 };
+            let mut want = vec![0.0; n * (h + 3) * (w + 3) * c];
+            crate::elementwise::zero_pad(&x, [n, h, w, c], padding, &mut want);
+            let y = bench.place(n * (h + 3) * (w + 3), c, gap);
+            let step = ZeroBorder::new([n, h, w], padding, px, y);
+            assert_eq!(bench.run(y, n * (h + 3) * (w + 3), 0..0, |a| step.run(a)), want);
+
+            let factors: Arc<[f32]> = random(2, 2 * c).into();
+            let scaled = |(i, v): (usize, &f32)| v * factors[i % c] + factors[c + i % c];
+            let want: Vec<f32> =
+                x.iter().enumerate().map(scaled).map(|v| reference::activation::apply(Activation::Silu, v)).collect();
+            let y = bench.place(n * h * w, c, gap);
+            let step = Affine::new(n * h * w, Some(Arc::clone(&factors)), Activation::Silu, px, y);
+            close(&bench.run(y, n * h * w, 0..0, |a| step.run(a)), &want, "scale and shift");
+
+            let mut want = bench.take(y, n * h * w);
+            want.iter_mut().zip(&x).for_each(|(y, x)| *y += x);
+            let step = Sum::new(n * h * w, px, y);
+            assert_eq!(bench.run(y, n * h * w, 0..0, |a| step.run(a)), want);
+        }
+    });
+}
+
+#[test]
+fn steps_give_the_same_bits_on_any_number_of_threads() {
+    let s = square(1, [40, 36], [32, 48], 3, 1, 1);
+    let d = square(1, [40, 36], [96, 96], 5, 2, 96);
+    same_bits(|| {
+        let mut bench = Bench::new();
+        let x = bench.place(40 * 36, 32, 0);
+        bench.put(x, &random(1, s.input_len()));
+        let (y, z) = (bench.place(40 * 36, 48, 0), bench.place(20 * 18, 96, 0));
+        let work = bench.place(1, Winograd::work_len(&s) + 1, 0);
+        let sums = bench.place(Depthwise::parts(&d, true), 96, 0);
+        let weights = Arc::new(WinogradWeights::new(&s, &random(2, s.weight_len())));
+        let bias = padded_bias(&s, None);
+        Winograd::new(&s, weights, bias, Activation::Silu, x, y, None, work.at).run(&mut bench.arena);
+        let e = square(1, [40, 36], [48, 96], 1, 1, 1);
+        let weights = Arc::new(PackedConv::new(&e, &random(3, e.weight_len())));
+        let expand = Expand { weights, bias: padded_bias(&e, None), activation: Activation::HardSwish };
+        let taps = Taps::new(&random(4, d.weight_len()), None, 96);
+        Depthwise::new(&d, taps, Activation::Relu, y, z, Some(expand)).with_sums(sums.at).run(&mut bench.arena);
+        bench.arena
+    });
+}
+
+#[test]
+fn places_know_where_they_overlap() {
+    let place = |at, ld, c| Place { at, ld, c };
+    assert!(place(0, 4, 4).apart(3, &place(12, 4, 4), 3));
+    assert!(!place(0, 4, 4).apart(3, &place(11, 4, 4), 3));
+    // Channels 0..2 and 2..5 of pixels of five.
+    assert!(place(10, 5, 2).apart(7, &place(12, 5, 3), 7));
+    assert!(!place(10, 5, 3).apart(7, &place(12, 5, 3), 7));
+    // The second begins in the first one's next pixel.
+    assert!(!place(10, 5, 2).apart(7, &place(14, 5, 3), 7));
+    assert!(place(0, 4, 4).apart(0, &place(0, 4, 4), 3));
+}
