@@ -122,7 +122,11 @@ impl Observer for Console<'_> {
         if !transfer.mismatched.is_empty() {
             line.push_str(&format!("; {} have other shapes and start at random", transfer.mismatched.len()));
         }
-        self.printer.say(&line);
+        if transfer.loaded.len() * 2 < transfer.total() {
+            self.printer.warn(&format!("{line}: these weights are mostly of another model"));
+        } else {
+            self.printer.say(&line);
+        }
     }
 
     fn started(&mut self, run: &Started<'_>) {

@@ -4,6 +4,7 @@
 
 use crate::errors::CliError;
 use crate::printer::Printer;
+use kinglet_data::DataError;
 use kinglet_data::synthetic::{SyntheticOptions, generate};
 use std::path::{Path, PathBuf};
 
@@ -38,7 +39,12 @@ pub fn prepare(printer: &Printer) -> Result<PathBuf, CliError> {
     if folder.is_dir() && !folder.join("data.yaml").exists() && holds_only_ours(folder) {
         std::fs::remove_dir_all(folder).map_err(|error| CliError::write(folder, &error))?;
     }
-    Ok(generate(folder, options)?)
+    generate(folder, options).map_err(|error| match error {
+        DataError::Io { action: "create" | "write", .. } => {
+            CliError::input(format!("{error}; change to a folder that can be written and has some space"))
+        }
+        other => CliError::from(other),
+    })
 }
 
 /// Whether nothing but `images` and `labels` is in the folder.

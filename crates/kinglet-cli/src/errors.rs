@@ -69,6 +69,19 @@ impl From<kinglet_data::DataError> for CliError {
     }
 }
 
+impl From<kinglet_train::TrainError> for CliError {
+    fn from(error: kinglet_train::TrainError) -> Self {
+        match error {
+            // Writing is the only thing that the trainer does with files beside loading what others load.
+            kinglet_train::TrainError::Io { path, source, .. } => CliError::write(&path, &source),
+            kinglet_train::TrainError::Weights(error) => {
+                CliError::input(format!("{error}; expected a .safetensors file as `kinglet train` writes it"))
+            }
+            other => CliError::input(other),
+        }
+    }
+}
+
 impl From<kinglet_vision::encode::EncodeError> for CliError {
     fn from(error: kinglet_vision::encode::EncodeError) -> Self {
         CliError::input(format!("{error}; choose a folder that can be written with --project"))

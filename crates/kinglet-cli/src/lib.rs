@@ -48,6 +48,8 @@ fn run(cli: Cli, printer: &Printer) -> Result<ExitCode, CliError> {
         Command::Train(args) => commands::train::run(*args, printer),
         Command::Val(args) => commands::val::run(*args, printer),
         Command::Detect(args) => commands::detect::run(*args, printer),
+        Command::Export(args) => commands::export::run(*args, printer),
+        Command::Bench(args) => commands::bench::run(*args, printer),
         Command::Inspect(args) => commands::inspect::run(args, printer),
         Command::Blocks(args) => commands::blocks::run(args, printer),
     }

@@ -1,7 +1,7 @@
 //! `results.csv` and `results.png`: what each epoch gave.
 //!
 //! Columns, order and format are YOLOv5's (`%20.5g`, comma-separated), so that its readers and notebooks work. Values
-//! that an epoch has not measured are `nan`.
+//! that an epoch has not measured are 0, as there.
 
 use crate::errors::CliError;
 use crate::output::write_file;
@@ -48,7 +48,7 @@ pub fn csv_header() -> String {
 
 /// The numbers of an epoch.
 pub fn row_of(epoch: &EpochDone) -> [f64; 14] {
-    let mut row = [f64::NAN; 14];
+    let mut row = [0.0; 14];
     row[0] = epoch.epoch as f64;
     row[1..4].copy_from_slice(&epoch.train_losses);
     if let Some(validation) = &epoch.validation {
@@ -134,6 +134,8 @@ mod tests {
     fn rows_have_twenty_columns_a_value_and_five_digits() {
         let row = csv_row(&row_of(&epoch(1)));
         assert_eq!(row.len(), 14 * 20 + 13);
+        let values: Vec<&str> = row.split(',').map(str::trim).collect();
+        assert_eq!(values[4..11], ["0"; 7], "nothing was validated");
         assert!(
             row.starts_with("                   1,             0.12346,                0.05,                   0,")
         );

@@ -1,7 +1,7 @@
 //! From `--source` to a list of images, and a name of its own for each.
 
 use crate::errors::CliError;
-use kinglet_vision::decode::{EXTENSIONS, UNDECODABLE_EXTENSIONS, has_image_extension};
+use kinglet_vision::decode::{EXTENSIONS, UNDECODABLE_EXTENSIONS, has_image_extension, is_other_picture};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
@@ -59,13 +59,12 @@ fn from_folder(folder: &Path, notes: &mut Vec<String>) -> Result<Vec<PathBuf>, C
     let entries = std::fs::read_dir(folder).map_err(|error| CliError::read(folder, &error))?;
     let mut all: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(|p| p.is_file()).collect();
     all.sort();
-    let unreadable = |p: &PathBuf| {
-        p.extension().is_some_and(|e| UNDECODABLE_EXTENSIONS.contains(&e.to_string_lossy().to_lowercase().as_str()))
-    };
-    let passed_over = all.iter().filter(|p| unreadable(p)).count();
+    let passed_over = all.iter().filter(|p| is_other_picture(p)).count();
     if passed_over > 0 {
         let kinds = UNDECODABLE_EXTENSIONS.join(", ");
-        notes.push(format!("{passed_over} files of kinds that cannot be decoded are left out ({kinds})"));
+        notes.push(format!(
+            "{passed_over} files of kinds that are not read are left out ({kinds}); convert them to JPEG or PNG"
+        ));
     }
     all.retain(|p| has_image_extension(p));
     if all.is_empty() {

@@ -28,6 +28,7 @@ pub use kinglet_data as data;
 pub use kinglet_eval as eval;
 pub use kinglet_kernels as kernels;
 pub use kinglet_nn as nn;
+pub use kinglet_onnx as onnx;
 pub use kinglet_runtime as runtime;
 pub use kinglet_spec as spec;
 pub use kinglet_tensor as tensor;

@@ -34,7 +34,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("kinglet-data", &["kinglet-vision"]),
     ("kinglet-eval", &["kinglet-vision"]),
     ("kinglet-nn", &["kinglet-spec", "kinglet-tensor"]),
-    ("kinglet-runtime", &["kinglet-nn", "kinglet-tensor", "kinglet-vision"]),
+    ("kinglet-runtime", &["kinglet-kernels", "kinglet-nn", "kinglet-tensor", "kinglet-vision"]),
+    ("kinglet-onnx", &["kinglet-nn", "kinglet-tensor"]),
     (
         "kinglet-train",
         &[
@@ -59,6 +60,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "kinglet-eval",
             "kinglet-runtime",
             "kinglet-vision",
+            "kinglet-onnx",
             "kinglet-train",
         ],
     ),
@@ -73,6 +75,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "kinglet-eval",
             "kinglet-runtime",
             "kinglet-vision",
+            "kinglet-onnx",
             "kinglet-train",
         ],
     ),

@@ -1,6 +1,6 @@
 //! Arguments of `kinglet detect`.
 
-use super::{device, fraction, positive, side};
+use super::{Machine, fraction, positive, side, whole};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -13,40 +13,38 @@ use std::path::PathBuf;
     Results are saved to runs/detect/exp, exp2, ... Exit code 1 where an image could not be read; the others are done.")]
 pub struct DetectArgs {
     /// Weights, as `kinglet train` writes them
-    #[arg(long, value_name = "FILE", help_heading = "Model and images")]
-    pub weights: PathBuf,
+    #[arg(long, value_name = "FILE", num_args = 1.., required = true, help_heading = "Model and images")]
+    pub weights: Vec<PathBuf>,
     /// An image, a folder, a pattern such as 'images/*.jpg', or a .txt file with a path a line
     #[arg(long, value_name = "SOURCE", help_heading = "Model and images")]
     pub source: String,
 
     /// Image side in pixels, or height and width [default: that of the training]
-    #[arg(long = "imgsz", visible_alias = "img", alias = "img-size", value_name = "PIXELS", value_parser = side,
+    #[arg(long = "imgsz", visible_alias = "img", alias = "img-size", value_name = "PIXELS", value_parser = side, allow_negative_numbers = true,
           num_args = 1..=2, help_heading = "Detection")]
     pub imgsz: Vec<usize>,
     /// Lowest score
-    #[arg(long, visible_alias = "conf", value_name = "SCORE", value_parser = fraction, default_value = "0.25",
+    #[arg(long, visible_alias = "conf", value_name = "SCORE", value_parser = fraction, allow_negative_numbers = true, default_value = "0.25",
           help_heading = "Detection")]
     pub conf_thres: f32,
     /// A box that overlaps a better one by more than this is dropped
-    #[arg(long, visible_alias = "iou", value_name = "IOU", value_parser = fraction, default_value = "0.45",
+    #[arg(long, visible_alias = "iou", value_name = "IOU", value_parser = fraction, allow_negative_numbers = true, default_value = "0.45",
           help_heading = "Detection")]
     pub iou_thres: f32,
     /// Most detections an image
-    #[arg(long, value_name = "N", value_parser = positive, default_value = "1000", help_heading = "Detection")]
+    #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true, default_value = "1000", help_heading = "Detection")]
     pub max_det: usize,
     /// Only these classes, by number
-    #[arg(long, value_name = "CLASS", num_args = 1.., help_heading = "Detection")]
+    #[arg(long, value_name = "CLASS", value_parser = whole, allow_negative_numbers = true, num_args = 1..,
+          help_heading = "Detection")]
     pub classes: Vec<usize>,
     /// Drop overlapping boxes of different classes, too
     #[arg(long, help_heading = "Detection")]
     pub agnostic_nms: bool,
 
-    /// Threads that compute; 0 for as many as the machine has. Results do not depend on it
-    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Machine")]
-    pub threads: usize,
-    /// The CPU is the only device
-    #[arg(long, value_name = "cpu", value_parser = device, help_heading = "Machine")]
-    pub device: Option<String>,
+    /// Threads and device.
+    #[command(flatten)]
+    pub machine: Machine,
 
     /// Draw no images
     #[arg(long, help_heading = "Output")]
@@ -54,6 +52,10 @@ pub struct DetectArgs {
     /// Write detections as label files
     #[arg(long, help_heading = "Output")]
     pub save_txt: bool,
+    /// Boxes in the label files: 0 for centre and size, 1 for corners, both as fractions of the image
+    #[arg(long, value_name = "0|1", value_parser = ["0", "1"], default_value = "0", hide_possible_values = true,
+          help_heading = "Output")]
+    pub save_format: String,
     /// Scores as sixth column of the label files
     #[arg(long, help_heading = "Output")]
     pub save_conf: bool,
@@ -67,7 +69,7 @@ pub struct DetectArgs {
     #[arg(long, help_heading = "Output")]
     pub save_csv: bool,
     /// Thickness of frames in pixels [default: by the image's size]
-    #[arg(long, value_name = "PIXELS", value_parser = positive, help_heading = "Output")]
+    #[arg(long, value_name = "PIXELS", value_parser = positive, allow_negative_numbers = true, help_heading = "Output")]
     pub line_thickness: Option<usize>,
     /// Frames without names
     #[arg(long, help_heading = "Output")]

@@ -51,7 +51,14 @@ const TABLE: &[(&str, &str, Values, Fate)] = &[
     ("detect", "--vid-stride", Values::One, Ignored("videos are not read")),
     ("detect", "--update", Values::None, Ignored("there is nothing to update in weights")),
     ("detect", "--augment", Values::None, Refused("there is no test-time augmentation; leave it out")),
-    ("detect", "--save-format", Values::One, Refused("labels are written as `class x y width height`; use --save-txt")),
+    ("export", "--simplify", Values::None, Ignored("the graph is written as plain as it can be")),
+    ("export", "--inplace", Values::None, Ignored("it concerns PyTorch")),
+    ("export", "--device", Values::One, Ignored("the export computes nothing")),
+    ("export", "--data", Values::One, Ignored("the class names come with the weights")),
+    ("export", "--dynamic", Values::None, Refused("the input has a fixed size; export once for each, with --imgsz")),
+    ("export", "--half", Values::None, Refused("weights are written in single precision; leave it out")),
+    ("export", "--int8", Values::None, Refused("weights are written in single precision; leave it out")),
+    ("export", "--nms", Values::None, Refused("suppression is left to the program that runs the file; leave it out")),
 ];
 
 /// Takes the known but unsupported flags out of a command line; gives the rest and the warnings.

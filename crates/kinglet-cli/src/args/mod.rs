@@ -1,17 +1,22 @@
 //! What the user types. Flags keep YOLOv5's names; any prefix that only one flag has will do.
 
+pub mod bench;
 pub mod detect;
+pub mod export;
 pub mod inspect;
 pub mod legacy;
 pub mod train;
 pub mod val;
 
+pub use bench::{BenchArgs, BenchCommand, DetectionBench, Runs, TrainBench};
 pub use detect::DetectArgs;
+pub use export::{ExportArgs, ModelChoice};
 pub use inspect::{BlocksArgs, InspectArgs};
 pub use train::TrainArgs;
 pub use val::ValArgs;
 
-use clap::{ArgAction, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand};
+use serde::Serialize;
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -51,10 +56,36 @@ pub enum Command {
     Val(Box<ValArgs>),
     /// Find objects in images
     Detect(Box<DetectArgs>),
+    /// Write a model as a file for other engines: ONNX
+    Export(Box<ExportArgs>),
+    /// Time detection stage by stage, or training steps
+    Bench(Box<BenchArgs>),
     /// Show a model's layers, parameters and arithmetic
     Inspect(InspectArgs),
     /// List the blocks that model files may use
     Blocks(BlocksArgs),
+}
+
+/// What the commands that compute have in common.
+#[derive(Debug, Clone, Args, Serialize)]
+pub struct Machine {
+    /// Threads that compute; 0 for as many as the machine has. Results do not depend on it
+    #[arg(long, value_name = "N", value_parser = whole, allow_negative_numbers = true, default_value = "0",
+          help_heading = "Machine")]
+    pub threads: usize,
+    /// The CPU is the only device
+    #[arg(long, value_name = "cpu", value_parser = device, help_heading = "Machine")]
+    pub device: Option<String>,
+}
+
+/// A whole number.
+pub(crate) fn whole(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| "expected a whole number of at least 0".to_owned())
+}
+
+/// A seed.
+pub(crate) fn seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "expected a whole number of at least 0".to_owned())
 }
 
 /// A whole number of at least 1.

@@ -1,6 +1,6 @@
 //! Arguments of `kinglet train`.
 
-use super::{device, positive, side};
+use super::{Machine, positive, seed, side, whole};
 use clap::{Args, ValueEnum};
 use kinglet_train::optim::OptimKind;
 use kinglet_train::options::Recipe;
@@ -65,6 +65,9 @@ pub enum Cache {
     /// On disk: not supported, memory is used
     #[value(hide = true)]
     Disk,
+    /// Validation images only: not supported, memory is used for all
+    #[value(hide = true)]
+    Val,
 }
 
 /// `kinglet train`.
@@ -97,13 +100,13 @@ pub struct TrainArgs {
     pub resume: Option<String>,
 
     /// Passes over the images [default: 100]
-    #[arg(long, value_name = "N", value_parser = positive, help_heading = "Training")]
+    #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true, help_heading = "Training")]
     pub epochs: Option<usize>,
     /// Images a step [default: 16]
     #[arg(long, visible_alias = "batch", value_name = "N", allow_negative_numbers = true, help_heading = "Training")]
     pub batch_size: Option<i64>,
     /// Image side in pixels, raised to a multiple of the model's stride [default: 640]
-    #[arg(long = "imgsz", visible_alias = "img", alias = "img-size", value_name = "PIXELS", value_parser = side,
+    #[arg(long = "imgsz", visible_alias = "img", alias = "img-size", value_name = "PIXELS", value_parser = side, allow_negative_numbers = true,
           help_heading = "Training")]
     pub imgsz: Option<usize>,
     /// How to train
@@ -116,13 +119,15 @@ pub struct TrainArgs {
     #[arg(long, help_heading = "Training")]
     pub cos_lr: bool,
     /// Label smoothing epsilon, instead of the hyperparameters' [default: 0]
-    #[arg(long, value_name = "EPSILON", help_heading = "Training")]
+    #[arg(long, value_name = "EPSILON", allow_negative_numbers = true, help_heading = "Training")]
     pub label_smoothing: Option<f64>,
     /// Epochs without improvement before stopping; 0 for never
-    #[arg(long, value_name = "N", default_value_t = 100, help_heading = "Training")]
+    #[arg(long, value_name = "N", value_parser = whole, allow_negative_numbers = true, default_value = "100",
+          help_heading = "Training")]
     pub patience: usize,
     /// Layers that do not learn: one number N for the first N, several for exactly those
-    #[arg(long, value_name = "LAYER", num_args = 1.., help_heading = "Training")]
+    #[arg(long, value_name = "LAYER", value_parser = whole, allow_negative_numbers = true, num_args = 1..,
+          help_heading = "Training")]
     pub freeze: Vec<usize>,
     /// Rectangular batches, without mosaics
     #[arg(long, help_heading = "Training")]
@@ -137,21 +142,21 @@ pub struct TrainArgs {
     #[arg(long, help_heading = "Training")]
     pub noautoanchor: bool,
     /// Seed of everything random
-    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Training")]
+    #[arg(long, value_name = "N", value_parser = seed, allow_negative_numbers = true, default_value = "0",
+          help_heading = "Training")]
     pub seed: u64,
 
-    /// Keep decoded images in memory
+    /// Keep decoded images in memory: always on, where they fit
     #[arg(long, value_enum, num_args = 0..=1, default_missing_value = "ram", help_heading = "Machine")]
     pub cache: Option<Cache>,
     /// Threads that load images; 0 for as many as the machine has
-    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Machine")]
+    #[arg(long, value_name = "N", value_parser = whole, allow_negative_numbers = true, default_value = "0",
+          help_heading = "Machine")]
     pub workers: usize,
-    /// Threads that compute; 0 for as many as the machine has. Results do not depend on it
-    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Machine")]
-    pub threads: usize,
-    /// The CPU is the only device
-    #[arg(long, value_name = "cpu", value_parser = device, help_heading = "Machine")]
-    pub device: Option<String>,
+    /// Threads and device.
+    #[serde(flatten)]
+    #[command(flatten)]
+    pub machine: Machine,
 
     /// Folder of the runs
     #[arg(long, value_name = "FOLDER", default_value = "runs/train", help_heading = "Output")]

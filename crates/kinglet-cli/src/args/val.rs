@@ -1,6 +1,6 @@
 //! Arguments of `kinglet val`.
 
-use super::{device, fraction, positive, side};
+use super::{Machine, fraction, positive, side, whole};
 use clap::{Args, ValueEnum};
 use kinglet_data::Split;
 use std::path::PathBuf;
@@ -41,8 +41,8 @@ impl Task {
     kinglet val --weights best.safetensors --data data.yaml --task test --min-map 0.6    exit code 1 below")]
 pub struct ValArgs {
     /// Weights, as `kinglet train` writes them
-    #[arg(long, value_name = "FILE", help_heading = "Model and data")]
-    pub weights: PathBuf,
+    #[arg(long, value_name = "FILE", num_args = 1.., required = true, help_heading = "Model and data")]
+    pub weights: Vec<PathBuf>,
     /// Data YAML
     #[arg(long, value_name = "FILE", help_heading = "Model and data")]
     pub data: PathBuf,
@@ -54,37 +54,35 @@ pub struct ValArgs {
     pub single_cls: bool,
 
     /// Images a batch
-    #[arg(long, visible_alias = "batch", value_name = "N", value_parser = positive, default_value = "32",
+    #[arg(long, visible_alias = "batch", value_name = "N", value_parser = positive, allow_negative_numbers = true, default_value = "32",
           help_heading = "Detection")]
     pub batch_size: usize,
     /// Image side in pixels [default: that of the training]
-    #[arg(long = "imgsz", visible_alias = "img", alias = "img-size", value_name = "PIXELS", value_parser = side,
+    #[arg(long = "imgsz", visible_alias = "img", alias = "img-size", value_name = "PIXELS", value_parser = side, allow_negative_numbers = true,
           help_heading = "Detection")]
     pub imgsz: Option<usize>,
     /// Lowest score; mAP needs the default
-    #[arg(long, visible_alias = "conf", value_name = "SCORE", value_parser = fraction, default_value = "0.001",
+    #[arg(long, visible_alias = "conf", value_name = "SCORE", value_parser = fraction, allow_negative_numbers = true, default_value = "0.001",
           help_heading = "Detection")]
     pub conf_thres: f32,
     /// A box that overlaps a better one by more than this is dropped
-    #[arg(long, visible_alias = "iou", value_name = "IOU", value_parser = fraction, default_value = "0.6",
+    #[arg(long, visible_alias = "iou", value_name = "IOU", value_parser = fraction, allow_negative_numbers = true, default_value = "0.6",
           help_heading = "Detection")]
     pub iou_thres: f32,
     /// Most detections an image
-    #[arg(long, value_name = "N", value_parser = positive, default_value = "300", help_heading = "Detection")]
+    #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true, default_value = "300", help_heading = "Detection")]
     pub max_det: usize,
 
     /// Threads that load images; 0 for as many as the machine has
-    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Machine")]
+    #[arg(long, value_name = "N", value_parser = whole, allow_negative_numbers = true, default_value = "0",
+          help_heading = "Machine")]
     pub workers: usize,
-    /// Threads that compute; 0 for as many as the machine has. Results do not depend on it
-    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Machine")]
-    pub threads: usize,
-    /// The CPU is the only device
-    #[arg(long, value_name = "cpu", value_parser = device, help_heading = "Machine")]
-    pub device: Option<String>,
+    /// Threads and device.
+    #[command(flatten)]
+    pub machine: Machine,
 
     /// Exit with code 1 where mAP50-95 is below this
-    #[arg(long, value_name = "MAP", value_parser = fraction, help_heading = "Output")]
+    #[arg(long, value_name = "MAP", value_parser = fraction, allow_negative_numbers = true, help_heading = "Output")]
     pub min_map: Option<f32>,
     /// A row for each class, however many there are
     #[arg(long, help_heading = "Output")]

@@ -1,6 +1,6 @@
 //! `kinglet detect`: images in; pictures, labels, crops, tables out.
 
-use super::{label_line, load_weights, raised};
+use super::{BoxFormat, label_line, load_weights, one_weights, raised};
 use crate::args::DetectArgs;
 use crate::errors::CliError;
 use crate::output::{create_folder, write_file};
@@ -31,10 +31,10 @@ const CROP_PAD: f32 = 10.0;
 /// No weights, no images, an output folder that cannot be written. An unreadable image is told, counted, and passed over.
 pub fn run(args: DetectArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     let printer = &printer.json(args.json);
-    kinglet_kernels::threads::set_threads(args.threads);
+    kinglet_kernels::threads::set_threads(args.machine.threads);
     let (sources, notes) = sources::expand(&args.source)?;
     notes.iter().for_each(|note| printer.warn(note));
-    let loaded = load_weights(&args.weights)?;
+    let loaded = load_weights(one_weights(&args.weights)?)?;
     let names = loaded.names;
     if let Some(class) = args.classes.iter().find(|&&class| class >= names.len()) {
         return Err(CliError::usage(format!(
@@ -207,7 +207,8 @@ fn save(
 ) -> Result<(), CliError> {
     if args.save_txt && !detections.is_empty() {
         let size = (image.width, image.height);
-        let text: String = detections.iter().map(|d| label_line(d, size, args.save_conf) + "\n").collect();
+        let format = if args.save_format == "1" { BoxFormat::Corners } else { BoxFormat::Centre };
+        let text: String = detections.iter().map(|d| label_line(d, size, format, args.save_conf) + "\n").collect();
         write_file(&run.join("labels").join(format!("{}.txt", source.stem)), text.as_bytes())?;
     }
     if args.save_crop {

@@ -1,7 +1,12 @@
 //! One file a command: plain functions from parsed arguments to an exit code.
 
+pub mod bench;
+mod bench_report;
+mod bench_train;
 pub mod blocks;
+mod chosen_model;
 pub mod detect;
+pub mod export;
 pub mod inspect;
 pub mod train;
 pub mod val;
@@ -11,35 +16,56 @@ use crate::output::write_file;
 use crate::run_dir::RunDir;
 use kinglet_eval::metrics::Report;
 use kinglet_eval::plots::{Curve, plot_confusion, plot_curve};
-use kinglet_train::TrainError;
 use kinglet_train::checkpoint::LoadedModel;
 use kinglet_vision::encode::png_bytes;
 use kinglet_vision::{Detection, Image};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// The one weights file of a command.
+///
+/// # Errors
+/// Several: YOLOv5 averages over them.
+pub(crate) fn one_weights(paths: &[PathBuf]) -> Result<&Path, CliError> {
+    match paths {
+        [only] => Ok(only),
+        _ => {
+            Err(CliError::usage(format!("--weights names {} files, expected one: there are no ensembles", paths.len())))
+        }
+    }
+}
+
+/// Whether a path may be weights, before it is read.
+///
+/// # Errors
+/// Nothing there, a folder, a file of another kind.
+pub(crate) fn check_weights(path: &Path) -> Result<(), CliError> {
+    let shown = path.display();
+    if path.is_dir() {
+        let inside = ["weights/best.safetensors", "weights/last.safetensors", "best.safetensors", "last.safetensors"];
+        let near = inside.iter().map(|file| path.join(file)).find(|file| file.is_file());
+        let hint = near.map_or("name a .safetensors file".to_owned(), |f| format!("did you mean `{}`?", f.display()));
+        return Err(CliError::input(format!("the weights `{shown}` are a folder; {hint}")));
+    }
+    if path.extension().is_some_and(|e| e == "pt" || e == "pth") {
+        return Err(CliError::input(format!(
+            "`{shown}` is a PyTorch file; expected a .safetensors file as `kinglet train` writes it"
+        )));
+    }
+    if !path.exists() {
+        return Err(CliError::input(format!(
+            "the weights `{shown}` do not exist; `kinglet train` writes them to runs/train/exp/weights/best.safetensors"
+        )));
+    }
+    Ok(())
+}
 
 /// Loads weights.
 ///
 /// # Errors
 /// A file that is missing, or is no checkpoint.
 pub(crate) fn load_weights(path: &Path) -> Result<LoadedModel, CliError> {
-    if path.extension().is_some_and(|e| e == "pt" || e == "pth") {
-        return Err(CliError::input(format!(
-            "`{}` is a PyTorch file; expected a .safetensors file as `kinglet train` writes it",
-            path.display()
-        )));
-    }
-    if !path.is_file() {
-        return Err(CliError::input(format!(
-            "the weights `{}` do not exist; `kinglet train` writes them to runs/train/exp/weights/best.safetensors",
-            path.display()
-        )));
-    }
-    kinglet_train::checkpoint::load_model(path).map_err(|error| match error {
-        TrainError::Weights(_) => {
-            CliError::input(format!("{error}; expected a .safetensors file as `kinglet train` writes it"))
-        }
-        _ => CliError::input(error),
-    })
+    check_weights(path)?;
+    Ok(kinglet_train::checkpoint::load_model(path)?)
 }
 
 /// `size` raised to a multiple of `stride`, at least twice it.
@@ -47,12 +73,29 @@ pub(crate) fn raised(size: usize, stride: usize) -> usize {
     size.div_ceil(stride).max(2) * stride
 }
 
-/// A label file's line: class, centre and size as fractions of the image, and the score where asked for.
-pub(crate) fn label_line(detection: &Detection, (width, height): (usize, usize), conf: bool) -> String {
+/// How a label file gives a box.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BoxFormat {
+    /// Centre and size.
+    Centre,
+    /// Left, top, right, bottom.
+    Corners,
+}
+
+/// A label file's line: class, box as fractions of the image, and the score where asked for.
+pub(crate) fn label_line(
+    detection: &Detection,
+    (width, height): (usize, usize),
+    format: BoxFormat,
+    conf: bool,
+) -> String {
     let [x1, y1, x2, y2] = detection.xyxy;
     let (w, h) = (width.max(1) as f32, height.max(1) as f32);
-    let (cx, cy) = ((x1 + x2) / 2.0 / w, (y1 + y2) / 2.0 / h);
-    let mut line = format!("{} {cx:.6} {cy:.6} {:.6} {:.6}", detection.class, (x2 - x1) / w, (y2 - y1) / h);
+    let [a, b, c, d] = match format {
+        BoxFormat::Centre => [(x1 + x2) / 2.0 / w, (y1 + y2) / 2.0 / h, (x2 - x1) / w, (y2 - y1) / h],
+        BoxFormat::Corners => [x1 / w, y1 / h, x2 / w, y2 / h],
+    };
+    let mut line = format!("{} {a:.6} {b:.6} {c:.6} {d:.6}", detection.class);
     if conf {
         line.push_str(&format!(" {:.6}", detection.score));
     }
@@ -109,7 +152,9 @@ mod tests {
     #[test]
     fn label_lines_are_fractions_of_the_image() {
         let detection = Detection { xyxy: [10.0, 20.0, 30.0, 60.0], score: 0.5, class: 2 };
-        assert_eq!(label_line(&detection, (100, 200), false), "2 0.200000 0.200000 0.200000 0.200000");
-        assert_eq!(label_line(&detection, (100, 200), true), "2 0.200000 0.200000 0.200000 0.200000 0.500000");
+        let line = |format, conf| label_line(&detection, (100, 200), format, conf);
+        assert_eq!(line(BoxFormat::Centre, false), "2 0.200000 0.200000 0.200000 0.200000");
+        assert_eq!(line(BoxFormat::Centre, true), "2 0.200000 0.200000 0.200000 0.200000 0.500000");
+        assert_eq!(line(BoxFormat::Corners, false), "2 0.100000 0.100000 0.300000 0.300000");
     }
 }

@@ -1,6 +1,6 @@
 //! `kinglet train`: settings in, a run folder out.
 
-use super::{detect, load_weights, raised, report_json, save_plot, save_report_plots};
+use super::{check_weights, detect, load_weights, raised, report_json, save_plot, save_report_plots};
 use crate::args::TrainArgs;
 use crate::args::train::{Cache, DEFAULT_HYP};
 use crate::console::Console;
@@ -8,13 +8,15 @@ use crate::demo;
 use crate::errors::CliError;
 use crate::output::{write_file, yaml_lines};
 use crate::printer::Printer;
+use crate::progress::clock;
 use crate::run_dir::{RunDir, newest_checkpoint};
 use crate::zoo::{self, ModelText};
 use kinglet_data::DataYaml;
 use kinglet_eval::report_table;
 use kinglet_spec::ResolveOptions;
+use kinglet_train::TrainError;
 use kinglet_train::events::Finished;
-use kinglet_train::hyp::Hyp;
+use kinglet_train::hyp::{Hyp, with_anchors};
 use kinglet_train::options::TrainOptions;
 use kinglet_train::trainer::Trainer;
 use serde_json::json;
@@ -39,7 +41,7 @@ static STOP: AtomicBool = AtomicBool::new(false);
 /// Whatever is wrong with settings, model, data or weights; a folder that cannot be written.
 pub fn run(args: TrainArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     let printer = &printer.json(args.json);
-    kinglet_kernels::threads::set_threads(args.threads);
+    kinglet_kernels::threads::set_threads(args.machine.threads);
     if args.resume.is_some() {
         return resume(&args, printer);
     }
@@ -64,7 +66,7 @@ pub fn run(args: TrainArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     let mut console = Console::new(printer, &STOP, run.path());
     let trainer = Trainer::new(options, &mut console).map_err(|error| {
         run.remove_if_empty();
-        CliError::input(error)
+        CliError::from(error)
     })?;
     write_file(&run.join("opt.yaml"), opt_yaml(&args, trainer.options()).as_bytes())?;
     write_file(&run.join("hyp.yaml"), hyp.to_yaml().as_bytes())?;
@@ -80,8 +82,13 @@ fn resume(args: &TrainArgs, printer: &Printer) -> Result<ExitCode, CliError> {
                 args.project.display()
             ))
         })?,
+        // A run's folder means its last state.
+        Some(path) if Path::new(path).join("weights/last.safetensors").is_file() => {
+            Path::new(path).join("weights/last.safetensors")
+        }
         Some(path) => PathBuf::from(path),
     };
+    check_weights(&checkpoint)?;
     if args.data.is_some() || args.cfg.is_some() || args.weights.is_some() || args.imgsz.is_some() {
         printer.warn("a resumed run keeps its settings; of the other flags only --epochs counts");
     }
@@ -90,7 +97,7 @@ fn resume(args: &TrainArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     // The folder is known from the checkpoint alone, so the console starts with the likely one.
     let folder = checkpoint.parent().and_then(Path::parent).unwrap_or(Path::new(".")).to_owned();
     let mut console = Console::new(printer, &STOP, &folder);
-    let trainer = Trainer::resume(&checkpoint, args.epochs, &mut console).map_err(CliError::input)?;
+    let trainer = Trainer::resume(&checkpoint, args.epochs, &mut console)?;
     let run = RunDir::existing(&trainer.options().dir);
     console.set_folder(run.path());
     train(trainer, console, &run, args, false, printer)
@@ -112,14 +119,8 @@ fn listen_for_ctrl_c() {
 fn settings(args: &TrainArgs, data: PathBuf, printer: &Printer) -> Result<(TrainOptions, Hyp), CliError> {
     let is_demo = args.data.is_none();
     let weights = args.weights.as_ref().filter(|w| !w.is_empty()).map(PathBuf::from);
-    if !data.is_file() {
-        return Err(CliError::input(format!(
-            "the data YAML `{}` does not exist; it says where the images are: `train: images/train`, `val: images/val` \
-             and `names: [first, second]`",
-            data.display()
-        )));
-    }
     let classes = DataYaml::load(&data)?.names.len();
+    weights.as_deref().map_or(Ok(()), check_weights)?;
     let model = match (&args.cfg, &weights) {
         (Some(cfg), _) if !cfg.is_empty() => zoo::model(cfg)?,
         (_, Some(weights)) => {
@@ -130,6 +131,23 @@ fn settings(args: &TrainArgs, data: PathBuf, printer: &Printer) -> Result<(Train
         _ => {
             printer.say(&format!("no --cfg: training the built-in model {DEFAULT_MODEL}"));
             zoo::model(DEFAULT_MODEL)?
+        }
+    };
+    let hyp = hyperparameters(args)?;
+    let model = match hyp.anchors {
+        None => model,
+        Some(n) if args.noautoanchor => {
+            return Err(CliError::usage(format!(
+                "--noautoanchor keeps the model file's anchors, `anchors: {n}` in the hyperparameters computes others; leave \
+                 one of them out"
+            )));
+        }
+        Some(n) => {
+            printer.say(&format!("{n} anchors a level are computed from the labels, as the hyperparameters ask"));
+            let text = with_anchors(&model.text, n).ok_or_else(|| {
+                CliError::input(format!("cannot replace the anchors of `{}`; write `anchors: {n}` there", model.file))
+            })?;
+            ModelText { text, ..model }
         }
     };
     let nc = Some(if args.single_cls { 1 } else { classes });
@@ -166,26 +184,16 @@ fn settings(args: &TrainArgs, data: PathBuf, printer: &Printer) -> Result<(Train
             spec.layers.len() - 1
         )));
     }
-    let (hyp_text, hyp_file) = match args.hyp.as_str() {
-        DEFAULT_HYP if is_demo => (demo::HYP.to_owned(), "demo".to_owned()),
-        named => zoo::hyp(named)?,
-    };
-    let mut hyp = Hyp::parse(&hyp_text, &hyp_file).map_err(CliError::input)?;
-    if let Some(epsilon) = args.label_smoothing {
-        if !(0.0..=0.99).contains(&epsilon) {
-            return Err(CliError::usage(format!("--label-smoothing {epsilon}: expected a number from 0 to 0.99")));
-        }
-        hyp.label_smoothing = epsilon;
-    }
-    if args.cache == Some(Cache::Disk) {
-        printer.warn("--cache disk: images are kept in memory instead, as far as it reaches");
+    if args.cache.is_some_and(|cache| cache != Cache::Ram) {
+        printer.warn("--cache: images are kept in memory, all that fit, and not on disk");
     }
     let options = TrainOptions {
         model_yaml: model.text,
         model_file: model.file,
         data,
         weights,
-        hyp: hyp.to_yaml(),
+        // The model's text holds the number of anchors by now.
+        hyp: Hyp { anchors: None, ..hyp.clone() }.to_yaml(),
         recipe: args.recipe.recipe(),
         epochs: args.epochs.unwrap_or(if is_demo { demo::EPOCHS } else { DEFAULT_EPOCHS }),
         batch,
@@ -207,6 +215,22 @@ fn settings(args: &TrainArgs, data: PathBuf, printer: &Printer) -> Result<(Train
         dir: PathBuf::new(),
     };
     Ok((options, hyp))
+}
+
+/// The file or built-in set that --hyp names, with what other flags change in it.
+fn hyperparameters(args: &TrainArgs) -> Result<Hyp, CliError> {
+    let (text, file) = match args.hyp.as_str() {
+        DEFAULT_HYP if args.data.is_none() => (demo::HYP.to_owned(), "demo".to_owned()),
+        named => zoo::hyp(named)?,
+    };
+    let mut hyp = Hyp::parse(&text, &file).map_err(CliError::input)?;
+    if let Some(epsilon) = args.label_smoothing {
+        if !(0.0..=0.99).contains(&epsilon) {
+            return Err(CliError::usage(format!("--label-smoothing {epsilon}: expected a number from 0 to 0.99")));
+        }
+        hyp.label_smoothing = epsilon;
+    }
+    Ok(hyp)
 }
 
 /// All flags with the values in force.
@@ -235,7 +259,7 @@ fn train(
     if let Some(failure) = console.take_failure() {
         return Err(failure);
     }
-    let finished = outcome.map_err(CliError::input)?;
+    let finished = outcome.map_err(|error| stopped(error, run))?;
     if !args.noplots
         && let Some(results) = console.results().filter(|r| !r.is_empty())
     {
@@ -243,16 +267,21 @@ fn train(
     }
     if finished.interrupted {
         printer.say(&format!("\n{} completed before the interruption.", epochs(finished.epochs)));
-        printer.say(&format!("Go on with: kinglet train --resume {}", finished.last.display()));
+        let again = format!("kinglet train --resume {}", finished.last.display());
+        if trainer.options().nosave {
+            printer.warn(&format!("nothing was saved since the start, as --nosave asks; begin anew with: {again}"));
+        } else {
+            printer.say(&format!("Go on with: {again}"));
+        }
         if args.json {
             printer.data(&finished_json(&finished, run));
         }
         return Ok(ExitCode::from(INTERRUPTED));
     }
-    let hours = finished.elapsed.as_secs_f64() / 3600.0;
     printer.say(&format!(
-        "\n{} completed in {hours:.3} hours{}.",
+        "\n{} completed in {}{}.",
         epochs(finished.epochs),
+        clock(finished.elapsed),
         if finished.stopped_early { ", stopped early because nothing improved any more" } else { "" }
     ));
     let weights = if finished.best.exists() { &finished.best } else { &finished.last };
@@ -283,6 +312,19 @@ fn train(
         printer.data(&finished_json(&finished, run));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Why a run stopped, and how to go on where a state was saved.
+fn stopped(error: TrainError, run: &RunDir) -> CliError {
+    let error = CliError::from(error);
+    let last = run.join("weights/last.safetensors");
+    if !last.is_file() {
+        return error;
+    }
+    CliError::input(format!(
+        "{error}\n  what was saved before is whole; go on with: kinglet train --resume {}",
+        last.display()
+    ))
 }
 
 /// A number of epochs in words.

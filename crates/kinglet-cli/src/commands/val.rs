@@ -1,7 +1,7 @@
 //! `kinglet val`: how good are these weights?
 
 use super::detect::speed_line;
-use super::{label_line, load_weights, raised, report_json, save_report_plots};
+use super::{BoxFormat, label_line, load_weights, one_weights, raised, report_json, save_report_plots};
 use crate::args::ValArgs;
 use crate::errors::CliError;
 use crate::findings;
@@ -19,7 +19,7 @@ use kinglet_train::validate::{nms_options, validate};
 use kinglet_vision::{Detection, NmsOptions};
 use serde_json::json;
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -41,15 +41,16 @@ impl Progress for ScanBar<'_> {
 /// Weights and data that do not fit each other, no images, a folder that cannot be written.
 pub fn run(args: ValArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     let printer = &printer.json(args.json);
-    kinglet_kernels::threads::set_threads(args.threads);
+    kinglet_kernels::threads::set_threads(args.machine.threads);
     let split = args.task.split().ok_or_else(|| {
         CliError::usage(
             "--task speed and study are not supported; the speed line of --task val tells milliseconds an image",
         )
     })?;
-    let loaded = load_weights(&args.weights)?;
+    let weights = one_weights(&args.weights)?;
+    let loaded = load_weights(weights)?;
     let yaml = DataYaml::load(&args.data)?;
-    check_classes(&args, &yaml.names, &loaded.names)?;
+    check_classes(&args, weights, &yaml.names, &loaded.names)?;
     let scan = ScanOptions { single_cls: args.single_cls, workers: args.workers, ..ScanOptions::default() };
     let mut bar = Bar::new(printer, &format!("scanning {}", split.key()), 1);
     let dataset = Dataset::scan(yaml, split, scan, &ScanBar(&bar))?;
@@ -89,7 +90,8 @@ pub fn run(args: ValArgs, printer: &Printer) -> Result<ExitCode, CliError> {
         }
         if args.save_txt && failure.is_none() {
             let size = (sample.width, sample.height);
-            let text: String = found.iter().map(|d| label_line(d, size, args.save_conf) + "\n").collect();
+            let text: String =
+                found.iter().map(|d| label_line(d, size, BoxFormat::Centre, args.save_conf) + "\n").collect();
             failure =
                 write_file(&run.join("labels").join(format!("{}.txt", stems[&sample.path])), text.as_bytes()).err();
         }
@@ -100,12 +102,15 @@ pub fn run(args: ValArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     if let Some(error) = failure {
         return Err(error);
     }
+    for finding in loader.broken() {
+        printer.warn(&finding.to_string());
+    }
     let report = &validation.report;
     printer.result(&report_table(report, args.verbose || names.len() < ROWS));
     printer.say(&speed_line(validation.speed_ms, validation.shape));
     save_report_plots(&run, report, &names)?;
     if args.save_json {
-        let stem = args.weights.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+        let stem = weights.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
         write_file(&run.join(format!("{stem}_predictions.json")), to_json(&coco).as_bytes())?;
     }
     let findings_text = findings::full_text(loader.dataset());
@@ -129,20 +134,24 @@ pub fn run(args: ValArgs, printer: &Printer) -> Result<ExitCode, CliError> {
 }
 
 /// Whether weights and data mean the same classes by the same numbers.
-fn check_classes(args: &ValArgs, data: &[String], weights: &[String]) -> Result<(), CliError> {
+fn check_classes(args: &ValArgs, file: &Path, data: &[String], weights: &[String]) -> Result<(), CliError> {
     if args.single_cls && weights.len() != 1 {
         return Err(CliError::input(format!(
             "--single-cls needs weights of one class; `{}` has {}",
-            args.weights.display(),
+            file.display(),
             weights.len()
         )));
     }
     if args.single_cls || data == weights {
         return Ok(());
     }
+    let hint = match weights {
+        [_] => "use the data YAML of the training, and --single-cls where it was trained with that",
+        _ => "use the data YAML of the training",
+    };
     Err(CliError::input(format!(
-        "the classes differ: `{}` was trained on {} ({}), `{}` has {} ({}); use the data YAML of the training",
-        args.weights.display(),
+        "the classes differ: `{}` was trained on {} ({}), `{}` has {} ({}); {hint}",
+        file.display(),
         weights.len(),
         weights.join(", "),
         args.data.display(),

@@ -11,11 +11,11 @@ use std::sync::OnceLock;
 use std::time::Duration;
 use tempfile::TempDir;
 
-const TRAIN: &str = "train --data data/data.yaml --cfg kinglet_small --img 64 --batch 4 --epochs 3 --workers 2";
-const BEST: &str = "runs/train/exp/weights/best.safetensors";
-const LAST: &str = "runs/train/exp/weights/last.safetensors";
+pub const TRAIN: &str = "train --data data/data.yaml --cfg kinglet_small --img 64 --batch 4 --epochs 3 --workers 2";
+pub const BEST: &str = "runs/train/exp/weights/best.safetensors";
+pub const LAST: &str = "runs/train/exp/weights/last.safetensors";
 
-fn folder_with_data() -> TempDir {
+pub fn folder_with_data() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let options = SyntheticOptions { train: 12, val: 6, test: 3, seed: 1 };
     generate(folder.path().join("data"), options).unwrap();
@@ -23,7 +23,7 @@ fn folder_with_data() -> TempDir {
 }
 
 /// A folder in which a run of three epochs has finished; the tests below read it.
-fn trained() -> &'static Path {
+pub fn trained() -> &'static Path {
     static FOLDER: OnceLock<(TempDir, String)> = OnceLock::new();
     let (folder, _) = FOLDER.get_or_init(|| {
         let folder = folder_with_data();

@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod bad_input;
+mod bench;
 mod end_to_end;
 mod help;
 mod messages;
+mod options;
 mod program;

@@ -94,6 +94,44 @@ fn a_score_above_one() {
 }
 
 #[test]
+fn numbers_that_make_no_sense() {
+    let lines = [
+        "--epochs -3",
+        "--batch 0",
+        "--batch -5",
+        "--img 0",
+        "--patience -1",
+        "--workers -1",
+        "--freeze -1",
+        "--seed -1",
+        "--label-smoothing 2",
+        "--epochs abc",
+    ];
+    let mut all = String::new();
+    for flags in lines {
+        let text = told(&format!("train --data data.yaml --cfg kinglet_small {flags}"));
+        assert!(text.starts_with("code: 2"), "{text}");
+        all.push_str(&format!("{flags}\n{}\n", text.lines().find(|line| line.starts_with("error")).unwrap()));
+    }
+    assert_snapshot!(all);
+}
+
+#[test]
+fn several_weights() {
+    assert_snapshot!(told("val --weights a.safetensors b.safetensors --data data.yaml"));
+}
+
+#[test]
+fn a_checkpoint_to_resume_that_does_not_exist() {
+    assert_snapshot!(told("train --resume nothing.safetensors"));
+}
+
+#[test]
+fn a_checkpoint_to_resume_that_is_none() {
+    assert_snapshot!(told("train --resume broken.safetensors"));
+}
+
+#[test]
 fn a_failed_start_leaves_no_run_folder() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("data.yaml"), "train: images\nval: images\nnames: [a]\n").unwrap();

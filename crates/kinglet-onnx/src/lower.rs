@@ -1,0 +1,327 @@
+//! Recorded operations to ONNX nodes.
+//!
+//! Shapes: Kinglet's maps are `[n, h, w, c]`, ONNX's are `[n, c, h, w]`; weights have the same order in both.
+//! BatchNorm folds into the convolution before it. Oracle: ONNX Runtime against reference numbers, and the interpreter
+//! in `tests/it/interpreter.rs` against Kinglet's own engine.
+
+use crate::proto::AttributeValue::{Float, Int, Ints, Text};
+use crate::proto::{AttributeValue, Graph, Node, Tensor, TensorData};
+use kinglet_tensor::ops::{BatchNorm, ConvUnit, MaxPool, Op, SqueezeExcite};
+use kinglet_tensor::{Activation, ParamId, Params, Shape, Var};
+use std::collections::HashSet;
+
+/// Slices to the end of an axis name this.
+const TO_THE_END: i64 = i64::MAX;
+
+/// Writes nodes and constants; names are unique.
+#[derive(Debug)]
+pub(crate) struct Builder<'a> {
+    pub(crate) graph: Graph,
+    params: &'a Params,
+    opset: u32,
+    taken: HashSet<String>,
+    /// The name of each recorded value that has been lowered.
+    values: Vec<String>,
+}
+
+impl<'a> Builder<'a> {
+    /// A graph whose input is called `input`.
+    pub(crate) fn new(name: &str, input: &str, params: &'a Params, opset: u32) -> Self {
+        let graph = Graph { name: name.to_owned(), ..Graph::default() };
+        let taken = HashSet::from([input.to_owned()]);
+        Builder { graph, params, opset, taken, values: vec![input.to_owned()] }
+    }
+
+    /// Keeps a name for an output of the graph.
+    pub(crate) fn reserve(&mut self, name: &str) {
+        self.taken.insert(name.to_owned());
+    }
+
+    /// A name that no other value has.
+    fn unique(&mut self, wanted: String) -> String {
+        let mut name = wanted.clone();
+        let mut number = 1;
+        while !self.taken.insert(name.clone()) {
+            number += 1;
+            name = format!("{wanted}.{number}");
+        }
+        name
+    }
+
+    /// Appends a node; gives the name of its output.
+    pub(crate) fn node(
+        &mut self,
+        op: &'static str,
+        name: impl Into<String>,
+        inputs: &[&str],
+        attributes: Vec<(&'static str, AttributeValue)>,
+    ) -> String {
+        let name = self.unique(name.into());
+        self.push(op, name, inputs, attributes)
+    }
+
+    /// Appends the node that computes an output, under its reserved name.
+    pub(crate) fn output_node(
+        &mut self,
+        op: &'static str,
+        name: &str,
+        inputs: &[&str],
+        attributes: Vec<(&'static str, AttributeValue)>,
+    ) {
+        self.push(op, name.to_owned(), inputs, attributes);
+    }
+
+    fn push(
+        &mut self,
+        op: &'static str,
+        name: String,
+        inputs: &[&str],
+        attributes: Vec<(&'static str, AttributeValue)>,
+    ) -> String {
+        let inputs = inputs.iter().map(|&i| i.to_owned()).collect();
+        self.graph.nodes.push(Node { op, name: name.clone(), inputs, attributes });
+        name
+    }
+
+    /// Adds a constant of floats.
+    pub(crate) fn floats(&mut self, name: impl Into<String>, dims: &[usize], values: Vec<f32>) -> String {
+        self.constant(name.into(), dims, TensorData::F32(values))
+    }
+
+    /// Adds a list of integers.
+    pub(crate) fn ints(&mut self, name: impl Into<String>, values: &[i64]) -> String {
+        self.constant(name.into(), &[values.len()], TensorData::I64(values.to_vec()))
+    }
+
+    fn constant(&mut self, name: String, dims: &[usize], data: TensorData) -> String {
+        let name = self.unique(name);
+        self.graph.constants.push(Tensor { name: name.clone(), dims: dims.to_vec(), data });
+        name
+    }
+
+    /// The name of a lowered value.
+    pub(crate) fn value(&self, var: Var) -> &str {
+        &self.values[var.index()]
+    }
+
+    /// Lowers the next operation of a recording; operations come in their order.
+    pub(crate) fn lower(&mut self, node: &kinglet_tensor::Node, input_shapes: &[Shape]) {
+        let Some(op) = &node.op else { return };
+        let inputs: Vec<String> = node.inputs.iter().map(|&v| self.value(v).to_owned()).collect();
+        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+        let place = |what: &str| format!("model.{}.{what}", node.layer);
+        let name = match op {
+            Op::ConvUnit(unit) => self.conv_unit(unit, &inputs),
+            Op::BatchNorm(norm) => self.batch_norm(norm, inputs[0]),
+            Op::Activate(activate) => self.activation(activate.0, inputs[0], &place("act")),
+            Op::Concat(_) => self.node("Concat", place("concat"), &inputs, vec![("axis", Int(1))]),
+            Op::MaxPool(pool) => self.max_pool(pool, inputs[0], &place("pool")),
+            Op::Upsample(upsample) => self.resize(upsample.scale, inputs[0], &place("upsample")),
+            Op::ZeroPad(pad) => self.zero_pad(pad.border, inputs[0], &place("pad")),
+            Op::SpaceToDepth(_) => self.space_to_depth(inputs[0], &place("focus")),
+            Op::SqueezeExcite(squeeze) => self.squeeze_excite(squeeze, input_shapes[0], inputs[0]),
+        };
+        self.values.push(name);
+    }
+
+    /// The name of a parameter without its last part: `model.4.cv1.conv`.
+    fn owner(&self, id: ParamId) -> String {
+        let name = &self.params.param(id).name;
+        name.rsplit_once('.').map_or(name.as_str(), |(owner, _)| owner).to_owned()
+    }
+
+    /// A 2-D convolution with optional bias; `pads` are height and width.
+    fn conv(
+        &mut self,
+        name: &str,
+        x: &str,
+        weight: (&[usize], Vec<f32>),
+        bias: Option<Vec<f32>>,
+        unit: &ConvGeometry,
+    ) -> String {
+        let mut inputs = vec![x.to_owned(), self.floats(format!("{name}.weight"), weight.0, weight.1)];
+        if let Some(bias) = bias {
+            inputs.push(self.floats(format!("{name}.bias"), &[weight.0[0]], bias));
+        }
+        let both = |[a, b]: [usize; 2]| Ints(vec![a as i64, b as i64]);
+        let [ph, pw] = unit.padding;
+        let attributes = vec![
+            ("kernel_shape", both(unit.kernel)),
+            ("strides", both([unit.stride; 2])),
+            ("pads", Ints([ph, pw, ph, pw].map(|p| p as i64).to_vec())),
+            ("dilations", both([unit.dilation; 2])),
+            ("group", Int(unit.groups as i64)),
+        ];
+        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+        self.node("Conv", name, &inputs, attributes)
+    }
+
+    fn conv_unit(&mut self, unit: &ConvUnit, inputs: &[&str]) -> String {
+        let name = self.owner(unit.weight);
+        let dims = self.params.param(unit.weight).shape.clone();
+        let mut weight = self.params.get(unit.weight).to_vec();
+        let mut bias = unit.bias.map(|b| self.params.get(b).to_vec());
+        if let Some(norm) = &unit.norm {
+            let (scale, mut shift) = norm.fold(self.params);
+            let fan_in = weight.len() / unit.c_out;
+            for (filter, s) in weight.chunks_mut(fan_in).zip(&scale) {
+                filter.iter_mut().for_each(|w| *w *= s);
+            }
+            for ((t, b), s) in shift.iter_mut().zip(bias.iter().flatten()).zip(&scale) {
+                *t += b * s;
+            }
+            bias = Some(shift);
+        }
+        let geometry = ConvGeometry {
+            kernel: unit.kernel,
+            stride: unit.stride,
+            padding: unit.padding,
+            dilation: unit.dilation,
+            groups: unit.groups,
+        };
+        let y = self.conv(&name, inputs[0], (&dims, weight), bias, &geometry);
+        let y = self.activation(unit.activation, &y, &format!("{name}.act"));
+        match inputs.get(1) {
+            Some(residual) => self.node("Add", format!("{name}.add"), &[&y, residual], vec![]),
+            None => y,
+        }
+    }
+
+    fn batch_norm(&mut self, op: &BatchNorm, x: &str) -> String {
+        let norm = &op.norm;
+        let name = self.owner(norm.weight);
+        let mut inputs = vec![x.to_owned()];
+        for id in [norm.weight, norm.bias, norm.mean, norm.variance] {
+            let values = self.params.get(id).to_vec();
+            let constant = self.params.param(id).name.clone();
+            inputs.push(self.floats(constant, &[values.len()], values));
+        }
+        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+        let y = self.node("BatchNormalization", name.clone(), &inputs, vec![("epsilon", Float(norm.eps))]);
+        self.activation(op.activation, &y, &format!("{name}.act"))
+    }
+
+    /// An activation in the operators of this set; composite ones become several nodes.
+    pub(crate) fn activation(&mut self, activation: Activation, x: &str, name: &str) -> String {
+        match activation {
+            Activation::Identity => x.to_owned(),
+            Activation::Relu => self.node("Relu", name, &[x], vec![]),
+            Activation::Relu6 => {
+                let low = self.floats(format!("{name}.min"), &[], vec![0.0]);
+                let high = self.floats(format!("{name}.max"), &[], vec![6.0]);
+                self.node("Clip", name, &[x, &low, &high], vec![])
+            }
+            Activation::LeakyRelu(slope) => self.node("LeakyRelu", name, &[x], vec![("alpha", Float(slope))]),
+            Activation::HardSigmoid => self.hard_sigmoid(x, name),
+            // The operator of its own came with set 14.
+            Activation::HardSwish if self.opset >= 14 => self.node("HardSwish", name, &[x], vec![]),
+            Activation::HardSwish => {
+                let gate = self.hard_sigmoid(x, &format!("{name}.gate"));
+                self.node("Mul", name, &[x, &gate], vec![])
+            }
+            Activation::Sigmoid => self.node("Sigmoid", name, &[x], vec![]),
+            Activation::Silu => {
+                let gate = self.node("Sigmoid", format!("{name}.gate"), &[x], vec![]);
+                self.node("Mul", name, &[x, &gate], vec![])
+            }
+            Activation::Mish => {
+                let soft = self.node("Softplus", format!("{name}.softplus"), &[x], vec![]);
+                let gate = self.node("Tanh", format!("{name}.gate"), &[&soft], vec![]);
+                self.node("Mul", name, &[x, &gate], vec![])
+            }
+        }
+    }
+
+    /// The operator's own default slope is 0.2, so it is always written.
+    fn hard_sigmoid(&mut self, x: &str, name: &str) -> String {
+        self.node("HardSigmoid", name, &[x], vec![("alpha", Float(1.0 / 6.0)), ("beta", Float(0.5))])
+    }
+
+    fn max_pool(&mut self, pool: &MaxPool, x: &str, name: &str) -> String {
+        let attributes = vec![
+            ("kernel_shape", Ints(vec![pool.kernel as i64; 2])),
+            ("strides", Ints(vec![pool.stride as i64; 2])),
+            ("pads", Ints(vec![pool.padding as i64; 4])),
+        ];
+        self.node("MaxPool", name, &[x], attributes)
+    }
+
+    fn resize(&mut self, scale: usize, x: &str, name: &str) -> String {
+        // Before set 13 the region of interest had to be there even where the mode does not use it.
+        let region = if self.opset < 13 { self.floats(format!("{name}.roi"), &[0], vec![]) } else { String::new() };
+        let factor = scale as f32;
+        let scales = self.floats(format!("{name}.scales"), &[4], vec![1.0, 1.0, factor, factor]);
+        let attributes = vec![
+            ("mode", Text("nearest")),
+            ("coordinate_transformation_mode", Text("asymmetric")),
+            ("nearest_mode", Text("floor")),
+        ];
+        self.node("Resize", name, &[x, &region, &scales], attributes)
+    }
+
+    fn zero_pad(&mut self, [left, right, top, bottom]: [usize; 4], x: &str, name: &str) -> String {
+        let pads = [0, 0, top, left, 0, 0, bottom, right].map(|p| p as i64);
+        let pads = self.ints(format!("{name}.pads"), &pads);
+        self.node("Pad", name, &[x, &pads], vec![("mode", Text("constant"))])
+    }
+
+    /// Part of a tensor along some axes, with a step.
+    pub(crate) fn slice(
+        &mut self,
+        x: &str,
+        name: &str,
+        axes: &[i64],
+        from: &[i64],
+        to: &[i64],
+        steps: &[i64],
+    ) -> String {
+        let constants: Vec<String> = [("starts", from), ("ends", to), ("axes", axes), ("steps", steps)]
+            .into_iter()
+            .map(|(what, values)| self.ints(format!("{name}.{what}"), values))
+            .collect();
+        let inputs: Vec<&str> = std::iter::once(x).chain(constants.iter().map(String::as_str)).collect();
+        self.node("Slice", name, &inputs, vec![])
+    }
+
+    fn space_to_depth(&mut self, x: &str, name: &str) -> String {
+        // (row, column) of the four pixels, in YOLOv5's order.
+        let parts: Vec<String> = [[0, 0], [1, 0], [0, 1], [1, 1]]
+            .iter()
+            .map(|from| {
+                let part = format!("{name}.{}{}", from[0], from[1]);
+                self.slice(x, &part, &[2, 3], from, &[TO_THE_END; 2], &[2, 2])
+            })
+            .collect();
+        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        self.node("Concat", name, &parts, vec![("axis", Int(1))])
+    }
+
+    fn squeeze_excite(&mut self, op: &SqueezeExcite, x_shape: Shape, x: &str) -> String {
+        let owner = self.owner(op.reduce[0]);
+        let name = owner.rsplit_once('.').map_or(owner.as_str(), |(parent, _)| parent).to_owned();
+        let mean = self.node("GlobalAveragePool", format!("{name}.pool"), &[x], vec![]);
+        let hidden = self.linear(op.reduce, [op.hidden, x_shape.c], &mean);
+        let hidden = self.activation(Activation::Relu, &hidden, &format!("{name}.act"));
+        let gate = self.linear(op.expand, [x_shape.c, op.hidden], &hidden);
+        let gate = self.activation(Activation::HardSigmoid, &gate, &format!("{name}.gate"));
+        let y = self.node("Mul", format!("{name}.scale"), &[x, &gate], vec![]);
+        self.activation(op.activation, &y, &format!("{name}.scale.act"))
+    }
+
+    /// A linear layer on a map of one pixel: a 1x1 convolution.
+    fn linear(&mut self, [weight, bias]: [ParamId; 2], [rows, columns]: [usize; 2], x: &str) -> String {
+        let name = self.owner(weight);
+        let (w, b) = (self.params.get(weight).to_vec(), self.params.get(bias).to_vec());
+        let geometry = ConvGeometry { kernel: [1, 1], stride: 1, padding: [0, 0], dilation: 1, groups: 1 };
+        self.conv(&name, x, (&[rows, columns, 1, 1], w), Some(b), &geometry)
+    }
+}
+
+/// The geometry that a `Conv` node states.
+struct ConvGeometry {
+    kernel: [usize; 2],
+    stride: usize,
+    padding: [usize; 2],
+    dilation: usize,
+    groups: usize,
+}

@@ -1,0 +1,150 @@
+//! Exports run by ONNX Runtime, against outputs of the reference implementation.
+//!
+//! Needs the reference data beside the repository, and a Python with `numpy` and `onnxruntime`: `python3`, or the one that
+//! the variable `KINGLET_PYTHON` names. Skips with a message where either is absent.
+
+use kinglet_nn::{Model, WeightsFile};
+use kinglet_onnx::{ExportOptions, export};
+use kinglet_spec::ResolveOptions;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Largest difference, relative to the largest value of the output.
+const TOLERANCE: f32 = 1e-4;
+
+/// Runs `model.onnx` on `images.bin`; writes each output to `<name>.bin`, and prints what the file says of itself.
+const RUN: &str = "
+import sys, os, numpy as np, onnxruntime as ort
+folder = sys.argv[1]
+session = ort.InferenceSession(os.path.join(folder, 'model.onnx'), providers=['CPUExecutionProvider'])
+image = session.get_inputs()[0]
+values = np.fromfile(os.path.join(folder, 'images.bin'), np.float32).reshape(image.shape)
+for out, value in zip(session.get_outputs(), session.run(None, {image.name: values})):
+    assert list(value.shape) == out.shape, (value.shape, out.shape)
+    value.astype(np.float32).tofile(os.path.join(folder, out.name + '.bin'))
+meta = session.get_modelmeta().custom_metadata_map
+print(image.name, image.shape, [o.name for o in session.get_outputs()], meta['stride'], eval(meta['names']))
+";
+
+/// A Python that can run ONNX files.
+pub fn python() -> Option<String> {
+    let python = std::env::var("KINGLET_PYTHON").unwrap_or_else(|_| "python3".into());
+    let check = Command::new(&python).args(["-c", "import numpy, onnxruntime"]).output();
+    if check.is_ok_and(|output| output.status.success()) {
+        return Some(python);
+    }
+    eprintln!("skipped: `{python}` has no onnxruntime; set KINGLET_PYTHON to one that has");
+    None
+}
+
+fn golden() -> Option<PathBuf> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/golden");
+    if path.is_dir() {
+        return Some(path);
+    }
+    eprintln!("skipped: no reference numbers at {}", path.display());
+    None
+}
+
+fn model_text(golden: &Path, case: &str) -> (String, usize) {
+    let read = |p: PathBuf| std::fs::read_to_string(&p).unwrap_or_else(|e| panic!("{}: {e}", p.display()));
+    let variants = || serde_json::from_str::<serde_json::Value>(&read(golden.join("variants.json"))).unwrap();
+    match case {
+        "article_nc2" => (read(golden.join("article_nc2/model.yaml")), 2),
+        "yolov5n_nc4" => (read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../zoo/models/yolov5n.yaml")), 4),
+        "yolov5n_c3_replaced_nc3" => (variants()["yolov5n_c3_replaced"].to_string(), 3),
+        _ => (variants()["yolov5n_layer_added"].to_string(), 3),
+    }
+}
+
+fn floats(path: &Path) -> Vec<f32> {
+    let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+}
+
+/// Exports and runs one model; gives what Python printed.
+pub fn run(python: &str, folder: &Path, model: &Model, options: &ExportOptions, images: &[f32]) -> String {
+    std::fs::write(folder.join("model.onnx"), export(model, options).unwrap()).unwrap();
+    let bytes: Vec<u8> = images.iter().flat_map(|v| v.to_le_bytes()).collect();
+    std::fs::write(folder.join("images.bin"), bytes).unwrap();
+    let output = Command::new(python).args(["-c", RUN]).arg(folder).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn assert_close(got: &[f32], want: &[f32], what: &str) {
+    assert_eq!(got.len(), want.len(), "{what}: length");
+    let largest = want.iter().fold(0f32, |m, v| m.max(v.abs()));
+    let difference = got.iter().zip(want).map(|(g, w)| (g - w).abs()).fold(0f32, f32::max);
+    assert!(difference <= TOLERANCE * largest && !got.iter().any(|v| v.is_nan()), "{what}: off by {difference}");
+    eprintln!("{what}: off by {:.1e} of the largest value", difference / largest);
+}
+
+/// `[n, a, h, w, v]` of the reference to the export's `[n, a v, h, w]`.
+fn raw_to_nchw(values: &[f32], shape: &[usize]) -> Vec<f32> {
+    let [n, a, h, w, v] = shape.try_into().unwrap();
+    let mut out = Vec::with_capacity(values.len());
+    for map in 0..n * a {
+        for k in 0..v {
+            out.extend((0..h * w).map(|pixel| values[(map * h * w + pixel) * v + k]));
+        }
+    }
+    out
+}
+
+#[test]
+fn onnx_runtime_gives_the_reference_boxes() {
+    let (Some(golden), Some(python)) = (golden(), python()) else { return };
+    for (case, opsets) in [
+        ("article_nc2", &[12, 13, 14, 17][..]),
+        ("yolov5n_nc4", &[12, 17]),
+        ("yolov5n_c3_replaced_nc3", &[17]),
+        ("yolov5n_layer_added_nc3", &[17]),
+    ] {
+        let (text, nc) = model_text(&golden, case);
+        let options = ResolveOptions { nc: Some(nc), ..Default::default() };
+        let mut model = Model::from_yaml(&text, case, &options).unwrap_or_else(|e| panic!("{e}"));
+        model.params.initialise(0);
+        let weights = WeightsFile::load(&golden.join(case).join("weights.safetensors")).unwrap();
+        assert!(weights.transfer(&mut model).complete());
+        let reference = WeightsFile::load(&golden.join(case).join("case.safetensors")).unwrap();
+        let (shape, images) = &reference.tensors["images"];
+        for &opset in opsets {
+            for decode in [true, false] {
+                let folder = tempfile::tempdir().unwrap();
+                let size = [shape[2], shape[3]];
+                let options = ExportOptions { size, batch: shape[0], opset, decode, ..Default::default() };
+                run(&python, folder.path(), &model, &options, images);
+                let what = format!("{case}, operator set {opset}");
+                if decode {
+                    let got = floats(&folder.path().join("output0.bin"));
+                    assert_close(&got, &reference.tensors["eval.decoded"].1, &what);
+                    continue;
+                }
+                for level in 0..3 {
+                    let (shape, want) = &reference.tensors[&format!("eval.raw.{level}")];
+                    let got = floats(&folder.path().join(format!("raw{level}.bin")));
+                    assert_close(&got, &raw_to_nchw(want, shape), &format!("{what}, level {level}"));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn onnx_runtime_reads_names_and_shapes() {
+    let Some(python) = python() else { return };
+    let yaml = include_str!("../../../../zoo/models/kinglet_small.yaml");
+    let options = ResolveOptions { nc: Some(2), ..Default::default() };
+    let mut model = Model::from_yaml(yaml, "kinglet_small.yaml", &options).unwrap();
+    model.params.initialise(0);
+    let folder = tempfile::tempdir().unwrap();
+    let names = vec!["a cat".to_owned(), "it's\\ \"b\"".to_owned()];
+    let options = ExportOptions { size: [64, 96], names, ..Default::default() };
+    let printed = run(&python, folder.path(), &model, &options, &vec![0.5; 3 * 64 * 96]);
+    let stride = model.max_stride();
+    assert_eq!(
+        printed.trim(),
+        format!("images [1, 3, 64, 96] ['output0'] {stride} {{0: 'a cat', 1: 'it\\'s\\\\ \"b\"'}}")
+    );
+}
