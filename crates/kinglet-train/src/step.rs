@@ -181,3 +181,38 @@ impl TrainStep {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kinglet_spec::ResolveOptions;
+
+    const MODEL: &str = "nc: 2\ndepth_multiple: 1\nwidth_multiple: 1\nanchors: [[10, 13, 16, 30, 33, 23]]\n\
+        backbone: [[-1, 1, Conv, [8, 3, 2]]]\nhead: [[[0], 1, Detect, [nc, anchors]]]\n";
+
+    fn step() -> TrainStep {
+        let mut model =
+            Model::from_yaml(MODEL, "m.yaml", &ResolveOptions { nc: Some(2), ..Default::default() }).unwrap();
+        model.params.initialise(3);
+        TrainStep::with_sgd(model, &Hyp::default(), 32)
+    }
+
+    #[test]
+    fn pending_gradients_survive_a_restart_and_end_with_the_update() {
+        let images: Vec<f32> = (0..32 * 32 * 3).map(|i| (i % 7) as f32 / 7.0).collect();
+        let targets = [Target { image: 0, class: 1, cxcywh: [0.5, 0.5, 0.4, 0.5] }];
+        let mut first = step();
+        assert_eq!(first.pending_gradients().count(), 0);
+        first.forward_backward(&images, [1, 32, 32], &targets).unwrap();
+        let saved: HashMap<String, Vec<f32>> =
+            first.pending_gradients().map(|(name, values)| (name.to_owned(), values.to_vec())).collect();
+        assert!(saved.values().flatten().any(|&v| v != 0.0));
+        let mut second = TrainStep::with_sgd(first.model.clone(), &Hyp::default(), 32);
+        second.restore_gradients(|name| saved.get(name).map(Vec::as_slice));
+        for step in [&mut first, &mut second] {
+            assert!(step.update([0.01; 3], 0.9) > 0.0);
+            assert_eq!(step.pending_gradients().count(), 0);
+        }
+        assert_eq!(first.model.params.values(), second.model.params.values());
+    }
+}

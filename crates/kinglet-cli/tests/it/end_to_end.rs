@@ -74,24 +74,39 @@ fn the_same_seed_gives_the_same_bytes_whatever_the_threads() {
     assert_eq!(bytes(again.path(), "runs/train/exp/results.csv"), bytes(trained(), "runs/train/exp/results.csv"));
 }
 
-#[test]
-fn a_killed_run_resumes_to_the_same_bytes() {
-    let folder = folder_with_data();
-    let mut child = command(folder.path(), TRAIN).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    // Killed as soon as the second epoch is under way: the results of the first are on disk then.
-    let csv = folder.path().join("runs/train/exp/results.csv");
-    while !csv.exists() && child.try_wait().unwrap().is_none() {
+/// Kills the training `arguments` in `folder` once results.csv holds `epochs` epochs, and resumes it.
+fn killed_and_resumed(folder: &Path, arguments: &str, epochs: usize) {
+    let mut child = command(folder, arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let csv = folder.join("runs/train/exp/results.csv");
+    let done = || std::fs::read_to_string(&csv).map_or(0, |text| text.lines().count().saturating_sub(1));
+    while done() < epochs && child.try_wait().unwrap().is_none() {
         std::thread::sleep(Duration::from_millis(5));
     }
     let _ = child.kill(); // SIGKILL; fails where the run has already ended
-    let status = child.wait().unwrap();
-    if !status.success() {
-        kinglet(folder.path(), "train --resume").ok();
+    if !child.wait().unwrap().success() {
+        kinglet(folder, "train --resume").ok();
     }
+}
+
+#[test]
+fn a_killed_run_resumes_to_the_same_bytes() {
+    let folder = folder_with_data();
+    killed_and_resumed(folder.path(), TRAIN, 1);
     assert_eq!(bytes(folder.path(), LAST), bytes(trained(), LAST));
     assert_eq!(bytes(folder.path(), BEST), bytes(trained(), BEST));
     let leftovers: Vec<String> = files(folder.path()).into_iter().filter(|f| f.ends_with(".tmp")).collect();
     assert!(leftovers.is_empty(), "{leftovers:?}");
+}
+
+#[test]
+fn batches_without_an_update_count_after_a_kill_too() {
+    // With three batches an epoch, an update takes one batch at first and two from the fifth on: the third epoch ends with
+    // a batch that waits for its update.
+    let arguments = TRAIN.replace("--epochs 3", "--epochs 5 --recipe yolov5");
+    let (whole, killed) = (folder_with_data(), folder_with_data());
+    kinglet(whole.path(), &arguments).ok();
+    killed_and_resumed(killed.path(), &arguments, 3);
+    assert_eq!(bytes(killed.path(), LAST), bytes(whole.path(), LAST));
 }
 
 #[cfg(unix)]
