@@ -4,6 +4,7 @@
 
 use std::time::Instant;
 
+use kinglet_kernels::rows::{InputGradient, Rows};
 use kinglet_kernels::{Activation, ConvShape, batchnorm, conv::ChannelStats, depthwise, simd, threads};
 
 fn best(mut f: impl FnMut()) -> f64 {
@@ -38,11 +39,14 @@ fn layer(c: usize, side: usize, kernel: usize, stride: usize, batch: usize) {
     let mut y = data(batch * out * out * c);
     let (weight, mut dx, mut dweight) = (data(c * kernel * kernel), x.clone(), vec![0.0; c * kernel * kernel]);
     let mut stats = ChannelStats { sum: vec![0.0; c], sum_sq: vec![0.0; c] };
-    let forward = best(|| depthwise::forward(&s, &x, &weight, None, &mut y, None));
-    let with_stats = best(|| depthwise::forward(&s, &x, &weight, None, &mut y, Some(&mut stats)));
+    let forward = best(|| depthwise::forward(&s, Rows::Whole(&x), &weight, None, &mut y, None));
+    let with_stats = best(|| depthwise::forward(&s, Rows::Whole(&x), &weight, None, &mut y, Some(&mut stats)));
     let act = best(|| depthwise::forward_act(&s, &x, &weight, None, Activation::HardSwish, &mut y));
-    let input = best(|| depthwise::backward_input(&s, &weight, &y, &mut dx, false));
-    let gradient = best(|| depthwise::backward_weight(&s, &x, &y, &mut dweight));
+    let input = best(|| {
+        let dx = InputGradient { values: &mut dx, accumulate: false, sums: None };
+        depthwise::backward(&s, Rows::Whole(&x), &weight, &y, None, Some(dx));
+    });
+    let gradient = best(|| depthwise::backward(&s, Rows::Whole(&x), &weight, &y, Some(&mut dweight), None));
     println!(
         "depthwise {kernel}x{kernel} s{stride}, {c} channels at {side}, batch {batch}: forward {forward:.2} \
          (with sums {with_stats:.2}, with h-swish {act:.2}), dX {input:.2}, dW {gradient:.2} ms"
@@ -57,8 +61,11 @@ fn norm(c: usize, side: usize, batch: usize, activation: Activation) {
     let stats = best(|| drop(batchnorm::channel_stats(&z, c)));
     let forward = best(|| batchnorm::forward(&z, c, &gamma, &beta, activation, None, &mut y));
     let backward = best(|| {
-        let (moments, affine, sums) = ([&beta[..], &gamma], [&gamma[..], &beta], [&mut dgamma[..], &mut dbeta]);
-        batchnorm::Gradient::new(&z, &dy, c, moments, affine, activation, sums).rows_in_place(&z, &mut dy);
+        let m = batchnorm::Moments { mean: &beta, inv_std: &gamma, scale: &gamma, shift: &beta };
+        let mut sums = vec![0.0; 2 * c];
+        batchnorm::add_gradient_sums(&z, &dy, m, activation, &mut sums);
+        batchnorm::Gradient::new(&sums, z.len() / c, m, activation, [&mut dgamma, &mut dbeta])
+            .rows_in_place(&z, &mut dy);
     });
     println!(
         "BatchNorm and {activation:?}, {c} channels at {side}, batch {batch}: sums {stats:.1}, forward {forward:.1}, \

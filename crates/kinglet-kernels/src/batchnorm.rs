@@ -266,6 +266,40 @@ unsafe fn forward_kernel<S: Simd>(
 dispatch!(fn forward_rows(activation: Activation, z: *const f32, scale: *const f32, shift: *const f32,
     residual: *const f32, y: *mut f32, rows: usize, width: usize) = forward_kernel);
 
+/// The statistics of a batch by channel, and what they make of the parameters.
+#[derive(Debug, Clone, Copy)]
+pub struct Moments<'a> {
+    /// Mean.
+    pub mean: &'a [f32],
+    /// `1 / sqrt(variance + eps)`.
+    pub inv_std: &'a [f32],
+    /// `gamma * inv_std`.
+    pub scale: &'a [f32],
+    /// `beta - mean * scale`.
+    pub shift: &'a [f32],
+}
+
+/// Adds to `totals` `[2, c]` what the gradient needs of some rows: the sums of `g * (z - mean)` and of `g`, with
+/// `g = dy * activation'(z * scale + shift)`.
+///
+/// # Panics
+/// If the lengths do not fit.
+pub fn add_gradient_sums(z: &[f32], dy: &[f32], m: Moments<'_>, activation: Activation, totals: &mut [f64]) {
+    let c = m.mean.len();
+    check(z.len(), c, &[m.scale.len(), m.shift.len(), totals.len() / 2]);
+    assert_eq!(z.len(), dy.len(), "batchnorm: z and dy differ in length");
+    let split = Split::new(z.len(), c);
+    let parameters = [m.scale, m.shift, m.mean].map(|p| split.repeat(p));
+    let sums = split.run_with_sums(|start, rows, width, sums| {
+        // SAFETY: `rows * width` values from `start` lie inside `z` and `dy`; each task has its own `width` sums.
+        unsafe {
+            let parameters = [0, 1, 2].map(|i| parameters[i].as_ptr());
+            sum_rows(activation, z.as_ptr().add(start), dy.as_ptr().add(start), rows, width, parameters, sums);
+        }
+    });
+    totals.iter_mut().zip(sums.iter().flatten()).for_each(|(total, sum)| *total += sum);
+}
+
 /// The gradient of training-mode batch normalisation and activation, once its sums over the batch are known.
 ///
 /// With `xhat = (z - mean) * inv_std` and `g = dy * activation'(gamma * xhat + beta)`: `dbeta = sum g`,
@@ -279,38 +313,37 @@ pub struct Gradient {
 }
 
 impl Gradient {
-    /// Sums over the batch; adds to `dgamma` and `dbeta`.
+    /// From the sums of [`add_gradient_sums`] over all `rows` rows; adds to `dgamma` and `dbeta`.
     ///
     /// # Panics
     /// If the lengths do not fit.
-    #[allow(clippy::too_many_arguments, clippy::cast_possible_truncation)]
+    #[allow(clippy::cast_possible_truncation)]
     pub fn new(
-        z: &[f32],
-        dy: &[f32],
-        c: usize,
-        [mean, inv_std]: [&[f32]; 2],
-        [gamma, beta]: [&[f32]; 2],
+        sums: &[f64],
+        rows: usize,
+        m: Moments<'_>,
         activation: Activation,
         [dgamma, dbeta]: [&mut [f32]; 2],
     ) -> Self {
-        check(z.len(), c, &[mean.len(), inv_std.len(), gamma.len(), beta.len(), dgamma.len(), dbeta.len()]);
-        assert_eq!(z.len(), dy.len(), "batchnorm: z and dy differ in length");
-        let scale: Vec<f32> = gamma.iter().zip(inv_std).map(|(g, i)| g * i).collect();
-        let shift: Vec<f32> = (0..c).map(|ch| beta[ch] - mean[ch] * scale[ch]).collect();
-        let sums = backward_sums(z, dy, c, [&scale, &shift, mean], inv_std, activation);
-        let rows = (z.len() / c) as f64;
-        let slope: Vec<f32> =
-            (0..c).map(|ch| (-f64::from(scale[ch]) * sums[0][ch] / rows * f64::from(inv_std[ch])) as f32).collect();
-        let offset: Vec<f32> = (0..c)
-            .map(|ch| {
-                let centre = f64::from(mean[ch]) * f64::from(inv_std[ch]) * sums[0][ch] / rows;
-                (f64::from(scale[ch]) * (centre - sums[1][ch] / rows)) as f32
-            })
-            .collect();
-        for (gradient, sums) in [dgamma, dbeta].into_iter().zip(&sums) {
-            gradient.iter_mut().zip(sums).for_each(|(gradient, &sum)| *gradient += sum as f32);
+        let c = m.mean.len();
+        let lengths = [sums.len() / 2, m.inv_std.len(), m.scale.len(), m.shift.len(), dgamma.len(), dbeta.len()];
+        check(sums.len(), c, &lengths);
+        let (sum_gz, sum_g) = sums.split_at(c);
+        let (rows, wide) = (rows as f64, |v: &[f32], ch: usize| f64::from(v[ch]));
+        // Of channel `ch`: the gradient of gamma, and the two coefficients.
+        let sum_gx = |ch: usize| sum_gz[ch] * wide(m.inv_std, ch);
+        let slope = |ch: usize| -wide(m.scale, ch) * sum_gx(ch) / rows * wide(m.inv_std, ch);
+        let offset = |ch: usize| {
+            let centre = wide(m.mean, ch) * wide(m.inv_std, ch) * sum_gx(ch) / rows;
+            wide(m.scale, ch) * (centre - sum_g[ch] / rows)
+        };
+        for ch in 0..c {
+            dgamma[ch] += sum_gx(ch) as f32;
+            dbeta[ch] += sum_g[ch] as f32;
         }
-        Self { activation, parameters: [scale, shift, slope, offset] }
+        let slope = (0..c).map(|ch| slope(ch) as f32).collect();
+        let offset = (0..c).map(|ch| offset(ch) as f32).collect();
+        Self { activation, parameters: [m.scale.to_vec(), m.shift.to_vec(), slope, offset] }
     }
 
     /// Computes `dz` from `z` and `dy`: of all rows, or of the same rows of each.
@@ -347,28 +380,6 @@ impl Gradient {
             }
         });
     }
-}
-
-/// `[sum of g * xhat, sum of g]` for each channel; `parameters` are scale, shift and mean.
-fn backward_sums(
-    z: &[f32],
-    dy: &[f32],
-    c: usize,
-    parameters: [&[f32]; 3],
-    inv_std: &[f32],
-    activation: Activation,
-) -> [Vec<f64>; 2] {
-    let split = Split::new(z.len(), c);
-    let parameters = parameters.map(|p| split.repeat(p));
-    let mut sums = split.run_with_sums(|start, rows, width, sums| {
-        // SAFETY: `rows * width` values from `start` lie inside `z` and `dy`; each task has its own `width` sums.
-        unsafe {
-            let parameters = [0, 1, 2].map(|i| parameters[i].as_ptr());
-            sum_rows(activation, z.as_ptr().add(start), dy.as_ptr().add(start), rows, width, parameters, sums);
-        }
-    });
-    sums[0].iter_mut().zip(inv_std).for_each(|(sum, &inv_std)| *sum *= f64::from(inv_std));
-    sums
 }
 
 #[inline(always)]
@@ -537,13 +548,17 @@ mod tests {
                         reference::backward_training(&wide(&z), &wide(&dy), &wide(&gamma), &wide(&beta), EPS, a);
                     let (mean, inv_std) = (narrow(&mean), narrow(&inv_std));
                     let (mut got, mut g1, mut g2) = (vec![f32::NAN; z.len()], vec![1.0; c], vec![2.0; c]);
-                    let (moments, affine) = ([&mean[..], &inv_std], [&gamma[..], &beta]);
-                    Gradient::new(&z, &dy, c, moments, affine, a, [&mut g1, &mut g2]).rows(&z, &dy, &mut got);
+                    let m = Moments { mean: &mean, inv_std: &inv_std, scale: &scale, shift: &shift };
+                    // In two parts, as their rows come.
+                    let (half, mut sums) = (rows / 2 * c, vec![0.0; 2 * c]);
+                    add_gradient_sums(&z[..half], &dy[..half], m, a, &mut sums);
+                    add_gradient_sums(&z[half..], &dy[half..], m, a, &mut sums);
+                    Gradient::new(&sums, rows, m, a, [&mut g1, &mut g2]).rows(&z, &dy, &mut got);
                     close(&got, &narrow(&dz), 1e-4, &name);
                     close(&g1, &dgamma.iter().map(|v| (v + 1.0) as f32).collect::<Vec<_>>(), 3e-4, &name);
                     close(&g2, &dbeta.iter().map(|v| (v + 2.0) as f32).collect::<Vec<_>>(), 3e-4, &name);
                     let (mut same, mut h1, mut h2) = (dy.clone(), vec![1.0; c], vec![2.0; c]);
-                    Gradient::new(&z, &dy, c, moments, affine, a, [&mut h1, &mut h2]).rows_in_place(&z, &mut same);
+                    Gradient::new(&sums, rows, m, a, [&mut h1, &mut h2]).rows_in_place(&z, &mut same);
                     assert!(same == got && h1 == g1 && h2 == g2, "{name}: in place");
                 }
             }
@@ -557,9 +572,10 @@ mod tests {
             let (dy, one, beta) = (random(2, z.len()), vec![1.0; c], random(3, c));
             same_bits(|| {
                 let (mut dz, mut g1, mut g2) = (dy.clone(), vec![0.0; c], vec![0.0; c]);
-                let gradients = [&mut g1[..], &mut g2];
-                Gradient::new(&z, &dy, c, [&beta, &one], [&one, &beta], Activation::Silu, gradients)
-                    .rows_in_place(&z, &mut dz);
+                let m = Moments { mean: &beta, inv_std: &one, scale: &one, shift: &beta };
+                let mut sums = vec![0.0; 2 * c];
+                add_gradient_sums(&z, &dy, m, Activation::Silu, &mut sums);
+                Gradient::new(&sums, z.len() / c, m, Activation::Silu, [&mut g1, &mut g2]).rows_in_place(&z, &mut dz);
                 let stats = channel_stats(&z, c);
                 let sums = stats.sum.into_iter().chain(stats.sum_sq).map(|v| v as f32);
                 dz.into_iter().chain(g1).chain(g2).chain(sums).collect()

@@ -14,11 +14,13 @@ pub(crate) mod plan;
 mod run;
 mod weight;
 
-use crate::threads::{SendPtr, parallel_chunks_mut, parallel_for};
+use crate::rows::{InputGradient, Rows};
+use crate::threads::{SendPtr, parallel_for};
 use crate::{Activation, depthwise};
 use pack::{WeightStrides, pack, packed_len};
 use plan::{Axis, Plan, Problem, with_floats};
 use run::{Epilogue, Job, row_target, run};
+pub(crate) use weight::ProductSums;
 
 /// The geometry of a two-dimensional convolution, NHWC.
 ///
@@ -221,7 +223,7 @@ pub fn conv_forward(
     s.check(x.len(), weight.len(), y.len());
     assert!(bias.is_none_or(|b| b.len() == s.c_out), "bias length of {s:?}");
     if s.is_depthwise() {
-        return depthwise::forward(s, x, weight, bias, y, stats);
+        return depthwise::forward(s, Rows::Whole(x), weight, bias, y, stats);
     }
     if let Some(stats) = &mut stats {
         stats.reset(s.c_out);
@@ -270,7 +272,8 @@ fn forward_group(
 pub fn conv_backward_input(s: &ConvShape, weight: &[f32], dy: &[f32], dx: &mut [f32], accumulate: bool) {
     s.check(dx.len(), weight.len(), dy.len());
     if s.is_depthwise() {
-        return depthwise::backward_input(s, weight, dy, dx, accumulate);
+        let dx = InputGradient { values: dx, accumulate, sums: None };
+        return depthwise::backward(s, Rows::Whole(&[]), weight, dy, None, Some(dx));
     }
     let group_weights = s.weight_len() / s.groups;
     let area = s.kernel[0] * s.kernel[1];
@@ -305,7 +308,7 @@ pub fn conv_backward_input(s: &ConvShape, weight: &[f32], dy: &[f32], dx: &mut [
 pub fn conv_backward_weight(s: &ConvShape, x: &[f32], dy: &[f32], dweight: &mut [f32]) {
     s.check(x.len(), dweight.len(), dy.len());
     if s.is_depthwise() {
-        return depthwise::backward_weight(s, x, dy, dweight);
+        return depthwise::backward(s, Rows::Whole(x), &[], dy, Some(dweight), None);
     }
     let group_weights = s.weight_len() / s.groups;
     for g in 0..s.groups {
@@ -411,14 +414,7 @@ pub fn conv_forward_packed(
     assert_eq!(w.key, PackedConv::key(s), "weights packed for another kernel, [c_in, c_out] or groups");
     assert_eq!(w.lanes, gemm::lanes(), "weights packed for another instruction set");
     if s.is_depthwise() {
-        depthwise::forward(s, x, &w.data, bias, y, None);
-        if activation != Activation::Identity {
-            parallel_chunks_mut(y, 16 * 1024, |_, part| {
-                // SAFETY: the part is valid for its length.
-                unsafe { gemm::activate(activation, part.as_ptr(), part.as_mut_ptr(), part.len()) };
-            });
-        }
-        return;
+        return depthwise::forward_act(s, x, &w.data, bias, activation, y);
     }
     let len = w.data.len() / s.groups;
     for g in 0..s.groups {

@@ -9,19 +9,22 @@
 //! gradient is gathered, none scattered. Outputs of one phase (all of them forward, every stride-th backward) move
 //! through the input by a constant step; up to eight of them make a register tile along the width.
 //!
-//! Tasks are blocks of output rows. Sums are `f32` within a task and `f64` across tasks, in a fixed order.
+//! Tasks are blocks of output rows, and move down them in strips whose inputs may be computed on the way: in training,
+//! the normalised and activated output of the convolution before. Sums are `f32` within a task and `f64` across tasks, in a fixed order.
+
+mod weight;
 
 use crate::conv::ChannelStats;
 use crate::elementwise::{load_n, store_n};
+use crate::rows::{InputGradient, Rows, grown, with_scratch};
 use crate::simd::Simd;
 use crate::threads::{SendPtr, parallel_for};
 use crate::{Activation, ConvShape, activation, dispatch};
+use std::ops::Range;
+use weight::{WeightPlan, weight_rows};
 
 /// Most outputs of a register tile.
 const TILE: usize = 8;
-
-/// Outputs that one chain of weight-gradient sums runs over: their inputs stay in L1.
-const CHAIN: usize = 16;
 
 /// What one output reads along one axis: `count` inputs from `input` and as many taps from `tap`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +88,16 @@ impl Axis {
         Self { runs, input_step, tap_step: (stride / common) as isize, phase: stride, advance: 1 }
     }
 
+    /// The inputs that outputs `range` read, where runs go forward.
+    fn reads(&self, range: Range<usize>) -> Range<usize> {
+        let runs = || self.runs[range.clone()].iter().filter(|run| run.count > 0);
+        let end = |run: &Run| run.input + (run.count - 1) * self.input_step.unsigned_abs() + 1;
+        match (runs().map(|run| run.input).min(), runs().map(end).max()) {
+            (Some(first), Some(end)) => first..end,
+            _ => 0..0,
+        }
+    }
+
     /// Groups the outputs into segments of at most `limit` that read alike, in the order of their first output.
     fn segments(&self, limit: usize) -> Vec<Segment> {
         let mut segments: Vec<Segment> = Vec::new();
@@ -135,7 +148,6 @@ struct Epilogue<'a> {
 /// A gathering convolution, ready to run by blocks of output rows.
 struct Gather<'a> {
     c: usize,
-    source: &'a [f32],
     /// Height and width of the source.
     size: [usize; 2],
     rows: Axis,
@@ -145,46 +157,14 @@ struct Gather<'a> {
     taps: Vec<f32>,
     kernel_width: usize,
     epilogue: Epilogue<'a>,
-    /// Output rows of a task.
-    block: usize,
 }
 
 impl<'a> Gather<'a> {
     #[allow(clippy::too_many_arguments)]
-    fn new(
-        s: &ConvShape,
-        source: &'a [f32],
-        size: [usize; 2],
-        rows: Axis,
-        columns: Axis,
-        weight: &[f32],
-        epilogue: Epilogue<'a>,
-    ) -> Self {
+    fn new(s: &ConvShape, size: [usize; 2], rows: Axis, columns: Axis, weight: &[f32], epilogue: Epilogue<'a>) -> Self {
         let segments = columns.segments(TILE);
-        let block = block_rows(s.batch, rows.runs.len(), columns.runs.len() * s.c_in);
         let (taps, kernel_width) = (taps_first(weight, s.c_in), s.kernel[1]);
-        Self { c: s.c_in, source, size, rows, columns, segments, taps, kernel_width, epilogue, block }
-    }
-
-    /// Runs every block; with `stats`, returns the channel sums of the output and of its square.
-    fn run(&self, batch: usize, out: &mut [f32], stats: bool) -> [Vec<f64>; 2] {
-        let (height, width, c) = (self.rows.runs.len(), self.columns.runs.len(), self.c);
-        assert_eq!(self.source.len(), batch * self.size[0] * self.size[1] * c, "depthwise: length of the source");
-        assert_eq!(out.len(), batch * height * width * c, "depthwise: length of the result");
-        let blocks = height.div_ceil(self.block);
-        let mut partial = vec![0.0f32; if stats { batch * blocks * 2 * c } else { 0 }];
-        let (out, sums) = (SendPtr(out.as_mut_ptr()), SendPtr(partial.as_mut_ptr()));
-        parallel_for(batch * blocks, |task| {
-            let (image, first) = (task / blocks, task % blocks * self.block);
-            // SAFETY: each task writes its own rows of `out` and its own sums; the lengths were checked above.
-            unsafe {
-                let sums = if stats { sums.get().add(task * 2 * c) } else { std::ptr::null_mut() };
-                let source = self.source.as_ptr().add(image * self.size[0] * self.size[1] * c);
-                let out = out.get().add(image * height * width * c);
-                gather_rows(self, source, out, first, self.block.min(height - first), sums);
-            }
-        });
-        sum_tasks(&partial, c)
+        Self { c: s.c_in, size, rows, columns, segments, taps, kernel_width, epilogue }
     }
 }
 
@@ -199,11 +179,105 @@ fn sum_tasks(partial: &[f32], c: usize) -> [Vec<f64>; 2] {
     total
 }
 
-/// Rows of a task: about 64 Ki values, but at least eight tasks where there are as many rows.
-fn block_rows(batch: usize, height: usize, line: usize) -> usize {
-    let by_size = (64 * 1024 / line.max(1)).max(1);
-    let by_count = (batch * height).div_ceil(8).max(1);
-    by_size.min(by_count).min(height.max(1))
+/// Values of the lines that a task works on at a time, 256 KiB: they stay in the second-level cache.
+const STRIP: usize = 64 * 1024;
+/// Tasks that inputs computed by rows are cut into: the first lines of each are computed twice.
+const TASKS: usize = 32;
+
+/// Output rows of a task, and how many of them it works on at a time.
+fn cut(s: &ConvShape, x: Rows<'_>) -> [usize; 2] {
+    let [height, width] = s.output;
+    let rows = match x {
+        // At least eight tasks where there are as many rows.
+        Rows::Whole(_) => (STRIP / (width * s.c_in).max(1)).min((s.batch * height).div_ceil(8)),
+        Rows::Computed(_) => (s.batch * height).div_ceil(TASKS),
+    };
+    let rows = rows.clamp(1, height.max(1));
+    let step = match x {
+        Rows::Whole(_) => rows,
+        Rows::Computed(_) => {
+            let lines = STRIP / (s.input[1] * s.c_in).max(1);
+            (lines.saturating_sub(s.dilation[0] * (s.kernel[0] - 1)) / s.stride[0]).clamp(1, rows)
+        }
+    };
+    [rows, step]
+}
+
+/// The lines of one image that a task is at, each of which it computes once as it moves down.
+struct Strip<'a> {
+    x: Rows<'a>,
+    /// The image's first row (pixel) in `x`.
+    first: usize,
+    /// Pixels of a line, and channels.
+    width: usize,
+    c: usize,
+    have: Range<usize>,
+}
+
+impl<'a> Strip<'a> {
+    fn new(x: Rows<'a>, s: &ConvShape, image: usize) -> Self {
+        let [height, width] = s.input;
+        Strip { x, first: image * height * width, width, c: s.c_in, have: 0..0 }
+    }
+
+    /// Where line 0 of the image would lie, of which only lines `want` may be read.
+    fn lines(&mut self, want: Range<usize>, buffer: &mut Vec<f32>) -> *const f32 {
+        let (line, pixels) = (self.width * self.c, |lines: &Range<usize>| {
+            self.first + lines.start * self.width..self.first + lines.end * self.width
+        });
+        match self.x {
+            Rows::Whole(all) => all[self.first * self.c..].as_ptr(),
+            Rows::Computed(compute) => {
+                let kept = self.have.start.max(want.start)..self.have.end.min(want.end);
+                let mut missing = want.clone();
+                if kept.start == want.start && !kept.is_empty() {
+                    let from = kept.start - self.have.start;
+                    buffer.copy_within(from * line..(from + kept.len()) * line, 0);
+                    missing.start = kept.end;
+                }
+                let all = grown(buffer, want.len() * line);
+                if !missing.is_empty() {
+                    compute(pixels(&missing), &mut all[(missing.start - want.start) * line..]);
+                }
+                self.have = want.clone();
+                all.as_ptr().wrapping_sub(want.start * line)
+            }
+        }
+    }
+}
+
+/// Runs every task on its lines; with `stats`, returns the channel sums of the output and of its square.
+fn run(s: &ConvShape, g: &Gather<'_>, x: Rows<'_>, y: &mut [f32], stats: bool) -> [Vec<f64>; 2] {
+    let ([height, width], c) = (s.output, s.c_in);
+    check_rows(s, x);
+    assert_eq!(y.len(), s.output_len(), "depthwise: length of y");
+    let [rows, step] = cut(s, x);
+    let blocks = height.div_ceil(rows);
+    let mut partial = vec![0.0f32; if stats { s.batch * blocks * 2 * c } else { 0 }];
+    let (out, sums) = (SendPtr(y.as_mut_ptr()), SendPtr(partial.as_mut_ptr()));
+    parallel_for(s.batch * blocks, |task| {
+        let (image, first) = (task / blocks, task % blocks * rows);
+        let last = (first + rows).min(height);
+        let mut strip = Strip::new(x, s, image);
+        with_scratch(|[buffer, ..]| {
+            for at in (first..last).step_by(step) {
+                let here = at..(at + step).min(last);
+                let source = strip.lines(g.rows.reads(here.clone()), buffer);
+                // SAFETY: each task writes its own rows of `y` and its own sums; the lengths were checked above.
+                unsafe {
+                    let sums = if stats { sums.get().add(task * 2 * c) } else { std::ptr::null_mut() };
+                    gather_rows(g, source, out.get().add(image * height * width * c), here.start, here.len(), sums);
+                }
+            }
+        });
+    });
+    sum_tasks(&partial, c)
+}
+
+fn check_rows(s: &ConvShape, x: Rows<'_>) {
+    if let Rows::Whole(x) = x {
+        assert_eq!(x.len(), s.input_len(), "depthwise: length of x");
+    }
 }
 
 /// `[c, kh * kw]` to `[kh * kw, c]`.
@@ -226,14 +300,14 @@ fn check(s: &ConvShape) {
 /// If the shape is not depthwise or the lengths do not fit.
 pub fn forward(
     s: &ConvShape,
-    x: &[f32],
+    x: Rows<'_>,
     weight: &[f32],
     bias: Option<&[f32]>,
     y: &mut [f32],
     stats: Option<&mut ChannelStats>,
 ) {
     let epilogue = Epilogue { bias, accumulate: false, activation: Activation::Identity };
-    let [sum, sum_sq] = forward_gather(s, x, weight, epilogue).run(s.batch, y, stats.is_some());
+    let [sum, sum_sq] = run(s, &forward_gather(s, weight, epilogue), x, y, stats.is_some());
     if let Some(stats) = stats {
         *stats = ChannelStats { sum, sum_sq };
     }
@@ -252,26 +326,100 @@ pub fn forward_act(
     y: &mut [f32],
 ) {
     let epilogue = Epilogue { bias, accumulate: false, activation };
-    forward_gather(s, x, weight, epilogue).run(s.batch, y, false);
+    run(s, &forward_gather(s, weight, epilogue), Rows::Whole(x), y, false);
 }
 
-fn forward_gather<'a>(s: &ConvShape, x: &'a [f32], weight: &[f32], epilogue: Epilogue<'a>) -> Gather<'a> {
+fn forward_gather<'a>(s: &ConvShape, weight: &[f32], epilogue: Epilogue<'a>) -> Gather<'a> {
     check(s);
-    assert_eq!(weight.len(), s.c_in * s.kernel[0] * s.kernel[1], "depthwise: length of the weight");
+    assert_eq!(weight.len(), s.weight_len(), "depthwise: length of the weight");
     assert!(epilogue.bias.is_none_or(|b| b.len() == s.c_in), "depthwise: length of the bias");
-    Gather::new(s, x, s.input, Axis::forward(s, 0), Axis::forward(s, 1), weight, epilogue)
+    Gather::new(s, s.input, Axis::forward(s, 0), Axis::forward(s, 1), weight, epilogue)
 }
 
-/// The gradient of the input: `dx = ` or `+= conv_transposed(dy, weight)`.
+/// The gradients: `dweight +=` that of the weights, and `dx = ` or `+= conv_transposed(dy, weight)`.
+///
+/// `weight` is read for `dx`, `x` for `dweight`.
 ///
 /// # Panics
 /// If the shape is not depthwise or the lengths do not fit.
-pub fn backward_input(s: &ConvShape, weight: &[f32], dy: &[f32], dx: &mut [f32], accumulate: bool) {
+#[allow(clippy::cast_possible_truncation)]
+pub fn backward(
+    s: &ConvShape,
+    x: Rows<'_>,
+    weight: &[f32],
+    dy: &[f32],
+    dweight: Option<&mut [f32]>,
+    dx: Option<InputGradient<'_>>,
+) {
     check(s);
-    assert_eq!(weight.len(), s.c_in * s.kernel[0] * s.kernel[1], "depthwise: length of the weight");
-    let epilogue = Epilogue { bias: None, accumulate, activation: Activation::Identity };
-    let (rows, columns) = (Axis::backward(s, 0), Axis::backward(s, 1));
-    Gather::new(s, dy, s.output, rows, columns, weight, epilogue).run(s.batch, dx, false);
+    assert!(dx.is_none() || weight.len() == s.weight_len(), "depthwise: length of the weight");
+    assert_eq!(dy.len(), s.output_len(), "depthwise: length of dy");
+    assert!(dweight.as_ref().is_none_or(|d| d.len() == s.weight_len()), "depthwise: length of the weight's gradient");
+    assert!(dx.as_ref().is_none_or(|d| d.values.len() == s.input_len()), "depthwise: length of dx");
+    if dy.is_empty() {
+        return dx.into_iter().filter(|dx| !dx.accumulate).for_each(|dx| dx.values.fill(0.0));
+    }
+    let ([height, width], c, taps) = (s.output, s.c_in, s.kernel[0] * s.kernel[1]);
+    let plan = dweight.is_some().then(|| WeightPlan::new(s));
+    if plan.is_some() {
+        check_rows(s, x);
+    }
+    let gather = dx.as_ref().map(|dx| {
+        let epilogue = Epilogue { bias: None, accumulate: dx.accumulate, activation: Activation::Identity };
+        Gather::new(s, s.output, Axis::backward(s, 0), Axis::backward(s, 1), weight, epilogue)
+    });
+    let reads = Axis::forward(s, 0);
+    let [rows, step] = cut(s, x);
+    let blocks = height.div_ceil(rows);
+    let tasks = s.batch * blocks;
+    let mut partial = vec![0.0f32; if plan.is_some() { tasks * taps * c } else { 0 }];
+    let (values, row_sums) = dx.map_or((Default::default(), None), |dx| (dx.values, dx.sums));
+    let (add, len) = row_sums.as_ref().map_or((None, 0), |sums| (Some(sums.add), sums.totals.len()));
+    let mut parts = vec![0.0f64; tasks * len];
+    let out = SendPtr(values.as_mut_ptr());
+    let (partial_out, parts_out) = (SendPtr(partial.as_mut_ptr()), SendPtr(parts.as_mut_ptr()));
+    // Lines of `dx` that go with the output rows before `row`.
+    let lines = |row: usize| if row == height { s.input[0] } else { (row * s.stride[0]).min(s.input[0]) };
+    parallel_for(tasks, |task| {
+        let (image, first) = (task / blocks, task % blocks * rows);
+        let last = (first + rows).min(height);
+        let mut strip = Strip::new(x, s, image);
+        for at in (first..last).step_by(step) {
+            let here = at..(at + step).min(last);
+            // SAFETY: each task has its own sums, and its own lines of `dx`; the lengths were checked above.
+            unsafe {
+                let dy = dy.as_ptr().add(image * height * width * c);
+                if let Some(plan) = &plan {
+                    with_scratch(|[buffer, ..]| {
+                        let x = strip.lines(reads.reads(here.clone()), buffer);
+                        weight_rows(plan, x, dy, at, here.len(), partial_out.get().add(task * taps * c));
+                    });
+                }
+                if let Some(gather) = &gather {
+                    let [size_h, size_w] = s.input;
+                    let (start, end) = (lines(at), lines(here.end));
+                    let dx = out.get().add(image * size_h * size_w * c);
+                    gather_rows(gather, dy, dx, start, end - start, std::ptr::null_mut());
+                    if let Some(add) = add {
+                        let pixels = (image * size_h + start) * size_w..(image * size_h + end) * size_w;
+                        let dx = std::slice::from_raw_parts(dx.add(start * size_w * c), pixels.len() * c);
+                        add(pixels, dx, std::slice::from_raw_parts_mut(parts_out.get().add(task * len), len));
+                    }
+                }
+            }
+        }
+    });
+    if let Some(dweight) = dweight {
+        for (ch, kernel) in dweight.chunks_exact_mut(taps.max(1)).enumerate() {
+            for (tap, out) in kernel.iter_mut().enumerate() {
+                let parts = partial.iter().skip(tap * c + ch).step_by(taps * c);
+                *out += parts.map(|&part| f64::from(part)).sum::<f64>() as f32;
+            }
+        }
+    }
+    if let Some(sums) = row_sums {
+        sums.finish(&parts);
+    }
 }
 
 /// What the kernels of one tile need, in floats.
@@ -318,7 +466,7 @@ unsafe fn gather_kernel<S: Simd>(
             };
             // SAFETY: runs and segments stay inside the source, the taps and the result by their construction.
             unsafe {
-                let x = source.add(down.input * source_line + across.input * c);
+                let x = source.wrapping_add(down.input * source_line + across.input * c);
                 let w = g.taps.as_ptr().add((down.tap * g.kernel_width + across.tap) * c);
                 let y = out.add(row * out_line + segment.output * c);
                 let dense = steps.column.unsigned_abs() == c;
@@ -529,172 +677,5 @@ pub(crate) fn opaque(p: *const f32) -> *const f32 {
     p
 }
 
-/// Adds the gradient of the weights to `dweight`.
-///
-/// # Panics
-/// If the shape is not depthwise or the lengths do not fit.
-#[allow(clippy::cast_possible_truncation)]
-pub fn backward_weight(s: &ConvShape, x: &[f32], dy: &[f32], dweight: &mut [f32]) {
-    check(s);
-    let ([oh, ow], c, taps) = (s.output, s.c_in, s.kernel[0] * s.kernel[1]);
-    assert_eq!(x.len(), s.batch * s.input[0] * s.input[1] * c, "depthwise: length of x");
-    assert_eq!(dy.len(), s.batch * oh * ow * c, "depthwise: length of dy");
-    assert_eq!(dweight.len(), c * taps, "depthwise: length of the gradient");
-    let block = block_rows(s.batch, oh, ow * c);
-    let blocks = oh.div_ceil(block);
-    let columns = Axis::forward(s, 1);
-    let plan = WeightPlan { s, rows: Axis::forward(s, 0), segments: columns.segments(CHAIN) };
-    let mut partial = vec![0.0f32; s.batch * blocks * taps * c];
-    let sums = SendPtr(partial.as_mut_ptr());
-    parallel_for(s.batch * blocks, |task| {
-        let (image, first) = (task / blocks, task % blocks * block);
-        // SAFETY: each task has its own sums; the lengths were checked above.
-        unsafe {
-            let x = x.as_ptr().add(image * s.input[0] * s.input[1] * c);
-            let dy = dy.as_ptr().add(image * oh * ow * c);
-            weight_rows(&plan, x, dy, first, block.min(oh - first), sums.get().add(task * taps * c));
-        }
-    });
-    for (ch, kernel) in dweight.chunks_exact_mut(taps.max(1)).enumerate() {
-        for (tap, out) in kernel.iter_mut().enumerate() {
-            let parts = partial.iter().skip(tap * c + ch).step_by(taps * c);
-            *out += parts.map(|&part| f64::from(part)).sum::<f64>() as f32;
-        }
-    }
-}
-
-struct WeightPlan<'a> {
-    s: &'a ConvShape,
-    rows: Axis,
-    segments: Vec<Segment>,
-}
-
-#[inline(always)]
-unsafe fn weight_kernel<S: Simd>(
-    p: &WeightPlan<'_>,
-    x: *const f32,
-    dy: *const f32,
-    first: usize,
-    rows: usize,
-    sums: *mut f32,
-) {
-    let (s, c) = (p.s, p.s.c_in);
-    let line = s.input[1] * c;
-    for row in first..first + rows {
-        let down = p.rows.runs[row];
-        for segment in &p.segments {
-            let across = segment.run;
-            let steps = WeightSteps {
-                c,
-                row: s.dilation[0] * line,
-                tap_row: s.kernel[1] * c,
-                column: s.dilation[1] * c,
-                advance: s.stride[1] * c,
-                len: segment.len,
-            };
-            // SAFETY: runs and segments stay inside `x`, `dy` and the sums by their construction.
-            unsafe {
-                let x = x.add(down.input * line + across.input * c);
-                let dy = dy.add((row * s.output[1] + segment.output) * c);
-                let sums = sums.add((down.tap * s.kernel[1] + across.tap) * c);
-                if down.count == 3 && across.count == 3 {
-                    weight_tile::<S, 3, 3>(steps, x, dy, sums);
-                    continue;
-                }
-                let mut j = 0;
-                while j < down.count {
-                    let pair = down.count - j >= 2 && across.count >= 5;
-                    let (x, sums) = (x.add(j * steps.row), sums.add(j * steps.tap_row));
-                    let mut i = 0;
-                    while i < across.count {
-                        let (x, sums) = (x.add(i * steps.column), sums.add(i * c));
-                        i += match across.count - i {
-                            5.. if pair => weight_tile::<S, 2, 5>(steps, x, dy, sums),
-                            5.. => weight_tile::<S, 1, 5>(steps, x, dy, sums),
-                            3.. if pair => weight_tile::<S, 2, 3>(steps, x, dy, sums),
-                            3.. => weight_tile::<S, 1, 3>(steps, x, dy, sums),
-                            _ if pair => weight_tile::<S, 2, 1>(steps, x, dy, sums),
-                            _ => weight_tile::<S, 1, 1>(steps, x, dy, sums),
-                        };
-                    }
-                    j += 1 + usize::from(pair);
-                }
-            }
-        }
-    }
-}
-dispatch!(fn weight_rows(p: &WeightPlan<'_>, x: *const f32, dy: *const f32, first: usize, rows: usize,
-    sums: *mut f32) = weight_kernel);
-
-#[derive(Clone, Copy)]
-struct WeightSteps {
-    c: usize,
-    row: usize,
-    tap_row: usize,
-    column: usize,
-    advance: usize,
-    len: usize,
-}
-
-/// Adds to `H * W` taps what the outputs of one segment contribute, for every channel. Returns `W`.
-#[inline(always)]
-unsafe fn weight_tile<S: Simd, const H: usize, const W: usize>(
-    s: WeightSteps,
-    x: *const f32,
-    dy: *const f32,
-    sums: *mut f32,
-) -> usize {
-    let mut i = 0;
-    // SAFETY: channels `i..i + LANES`, then the `c - i` that remain, of the places that the caller answers for.
-    unsafe {
-        while i + S::LANES <= s.c {
-            weight_vector::<S, H, W>(s, x.add(i), dy.add(i), sums.add(i), S::LANES);
-            i += S::LANES;
-        }
-        if i < s.c {
-            weight_vector::<S, H, W>(s, x.add(i), dy.add(i), sums.add(i), s.c - i);
-        }
-    }
-    W
-}
-
-#[inline(always)]
-unsafe fn weight_vector<S: Simd, const H: usize, const W: usize>(
-    s: WeightSteps,
-    x: *const f32,
-    dy: *const f32,
-    sums: *mut f32,
-    k: usize,
-) {
-    // SAFETY: the caller's promise: `k` channels of every place.
-    unsafe {
-        let mut acc = [[S::splat(0.0); W]; H];
-        for o in 0..s.len {
-            let d = load_n::<S>(dy.add(o * s.c), k);
-            let mut row = x.add(o * s.advance);
-            for (h, acc) in acc.iter_mut().enumerate() {
-                if h > 0 {
-                    row = row.add(s.row);
-                }
-                row = opaque(row);
-                let mut from = row;
-                for (w, acc) in acc.iter_mut().enumerate() {
-                    if w > 0 {
-                        from = from.add(s.column);
-                    }
-                    *acc = S::fma(load_n::<S>(from, k), d, *acc);
-                }
-            }
-        }
-        for (h, acc) in acc.iter().enumerate() {
-            for (w, &acc) in acc.iter().enumerate() {
-                let to = sums.add(h * s.tap_row + w * s.c);
-                store_n::<S>(to, S::add(load_n::<S>(to, k), acc), k);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
-#[path = "depthwise_tests.rs"]
 mod tests;

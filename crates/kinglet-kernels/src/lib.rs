@@ -16,6 +16,7 @@ pub mod peak;
 pub mod pointwise;
 pub mod pooling;
 pub mod reference;
+pub mod rows;
 pub mod simd;
 pub mod threads;
 

@@ -8,54 +8,11 @@
 //! Shapes: `x` `[rows, c_in]`, `z`, `dz` `[rows, c_out]`, weight `[c_out, c_in]`. Chunks are cut by size alone, and what
 //! they add up to is added in their order.
 
-use crate::conv::{ChannelStats, PackedConv, conv_backward_weight, conv_forward_packed};
+use crate::conv::{ChannelStats, PackedConv, ProductSums, conv_forward_packed};
+use crate::rows::{InputGradient, Rows, grown, with_scratch};
 use crate::threads::{SendPtr, parallel_for};
 use crate::{Activation, ConvShape, batchnorm};
-use std::cell::Cell;
 use std::ops::Range;
-
-/// A function that computes a range of rows.
-pub type RowsFn<'a> = dyn Fn(Range<usize>, &mut [f32]) + Sync + 'a;
-
-/// A matrix that lies in memory, or whose rows are computed when they are needed.
-#[derive(Clone, Copy)]
-pub enum Rows<'a> {
-    /// In memory.
-    Whole(&'a [f32]),
-    /// Computed.
-    Computed(&'a RowsFn<'a>),
-}
-
-impl std::fmt::Debug for Rows<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Rows::Whole(_) => "Whole",
-            Rows::Computed(_) => "Computed",
-        })
-    }
-}
-
-impl<'a> Rows<'a> {
-    /// Rows `range` of `c` channels: in memory, or computed into `scratch`.
-    fn get<'b>(self, range: Range<usize>, c: usize, scratch: &'b mut Vec<f32>) -> &'b [f32]
-    where
-        'a: 'b,
-    {
-        match self {
-            Rows::Whole(all) => &all[range.start * c..range.end * c],
-            Rows::Computed(f) => {
-                let out = grown(scratch, range.len() * c);
-                f(range, out);
-                out
-            }
-        }
-    }
-}
-
-/// Runs `f(i, rows)` for each range of rows, of `c` channels, in parallel.
-pub fn for_each(x: Rows<'_>, c: usize, ranges: &[Range<usize>], f: impl Fn(usize, &[f32]) + Sync) {
-    parallel_for(ranges.len(), |i| with_scratch(|scratch| f(i, x.get(ranges[i].clone(), c, &mut scratch.x))));
-}
 
 /// Rows and channels of a 1x1 convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,32 +48,6 @@ impl Size {
     }
 }
 
-#[derive(Default)]
-struct Scratch {
-    x: Vec<f32>,
-    dz: Vec<f32>,
-    dx: Vec<f32>,
-}
-
-thread_local! {
-    static SCRATCH: Cell<Scratch> = Cell::default();
-}
-
-/// Runs `f` with this thread's buffers.
-fn with_scratch(f: impl FnOnce(&mut Scratch)) {
-    let mut scratch = SCRATCH.take();
-    f(&mut scratch);
-    SCRATCH.set(scratch);
-}
-
-/// The first `len` floats of `v`, of any value.
-fn grown(v: &mut Vec<f32>, len: usize) -> &mut [f32] {
-    if v.len() < len {
-        v.resize(len, 0.0);
-    }
-    &mut v[..len]
-}
-
 /// `z = x * weight^T + bias`. With `stats`, also the sums of every channel of `z`, which replace what it held.
 ///
 /// # Panics
@@ -139,13 +70,13 @@ pub fn forward(
     let mut partial = vec![0.0f64; if stats.is_some() { chunks * 2 * s.c_out } else { 0 }];
     let (out, sums, wanted) = (SendPtr(z.as_mut_ptr()), SendPtr(partial.as_mut_ptr()), stats.is_some());
     parallel_for(chunks, |i| {
-        with_scratch(|scratch| {
+        with_scratch(|[x_rows, ..]| {
             let range = s.range(chunk, i);
             // SAFETY: chunks of rows do not overlap, and the length was checked above.
             let z =
                 unsafe { std::slice::from_raw_parts_mut(out.get().add(range.start * s.c_out), range.len() * s.c_out) };
             let conv = s.conv(range.len());
-            let x = x.get(range, s.c_in, &mut scratch.x);
+            let x = x.get(range, s.c_in, x_rows);
             conv_forward_packed(&conv, x, &packed, bias, Activation::Identity, z);
             if wanted {
                 let stats = batchnorm::channel_stats(z, s.c_out);
@@ -162,15 +93,6 @@ pub fn forward(
             totals.zip(part).for_each(|(total, part)| *total += part);
         }
     }
-}
-
-/// Where the gradient of the input goes.
-#[derive(Debug)]
-pub struct InputGradient<'a> {
-    /// `[rows, c_in]`.
-    pub values: &'a mut [f32],
-    /// Add to what is there.
-    pub accumulate: bool,
 }
 
 /// The gradients: `dweight += dz^T * x`, and `dx` = (or `+=`) `dz * weight`.
@@ -193,41 +115,46 @@ pub fn backward(
     // The gradient of the input is the product with the transposed weights.
     let back = Size { rows: s.rows, c_in: s.c_out, c_out: s.c_in };
     let packed = dx.is_some().then(|| PackedConv::new(&back.conv(chunk), &transposed(weight, s)));
-    let sums = weight.len();
-    let mut partial = vec![0.0f32; if dweight.is_some() { tasks * sums } else { 0 }];
-    let (partials, with_weight) = (SendPtr(partial.as_mut_ptr()), dweight.is_some());
+    let products = dweight.is_some().then(|| ProductSums::new(tasks, s.c_out, s.c_in));
     let accumulate = dx.as_ref().is_some_and(|d| d.accumulate);
-    let out = SendPtr(dx.map_or(std::ptr::null_mut(), |d| d.values.as_mut_ptr()));
+    let (values, row_sums) = dx.map_or((Default::default(), None), |d| (d.values, d.sums));
+    let (add, len) = row_sums.as_ref().map_or((None, 0), |sums| (Some(sums.add), sums.totals.len()));
+    let mut parts = vec![0.0f64; tasks * len];
+    let (out, parts_out) = (SendPtr(values.as_mut_ptr()), SendPtr(parts.as_mut_ptr()));
     parallel_for(tasks, |task| {
-        with_scratch(|scratch| {
+        with_scratch(|[x_rows, dz_rows, dx_rows]| {
             for i in chunks * task / tasks..chunks * (task + 1) / tasks {
                 let range = s.range(chunk, i);
-                let dz = dz.get(range.clone(), s.c_out, &mut scratch.dz);
-                if with_weight {
-                    // SAFETY: every task has its own sums.
-                    let to = unsafe { std::slice::from_raw_parts_mut(partials.get().add(task * sums), sums) };
-                    let x = x.get(range.clone(), s.c_in, &mut scratch.x);
-                    conv_backward_weight(&s.conv(range.len()), x, dz, to);
+                let dz = dz.get(range.clone(), s.c_out, dz_rows);
+                if let Some(products) = &products {
+                    let x = x.get(range.clone(), s.c_in, x_rows);
+                    // SAFETY: every task has its own part.
+                    unsafe { products.add(task, &s.conv(range.len()), x, dz) };
                 }
                 let Some(packed) = &packed else { continue };
-                let len = range.len() * s.c_in;
+                let len_dx = range.len() * s.c_in;
                 // SAFETY: chunks of rows do not overlap; the length was checked above.
-                let dx = unsafe { std::slice::from_raw_parts_mut(out.get().add(range.start * s.c_in), len) };
+                let dx = unsafe { std::slice::from_raw_parts_mut(out.get().add(range.start * s.c_in), len_dx) };
                 let conv = back.conv(range.len());
                 if accumulate {
-                    let part = grown(&mut scratch.dx, len);
+                    let part = grown(dx_rows, len_dx);
                     conv_forward_packed(&conv, dz, packed, None, Activation::Identity, part);
                     dx.iter_mut().zip(part).for_each(|(dx, part)| *dx += *part);
                 } else {
                     conv_forward_packed(&conv, dz, packed, None, Activation::Identity, dx);
                 }
+                if let Some(add) = add {
+                    // SAFETY: every task has its own sums.
+                    add(range, dx, unsafe { std::slice::from_raw_parts_mut(parts_out.get().add(task * len), len) });
+                }
             }
         });
     });
-    if let Some(dweight) = dweight {
-        for part in partial.chunks_exact(sums) {
-            dweight.iter_mut().zip(part).for_each(|(total, part)| *total += part);
-        }
+    if let (Some(products), Some(dweight)) = (products, dweight) {
+        products.finish(dweight);
+    }
+    if let Some(sums) = row_sums {
+        sums.finish(&parts);
     }
 }
 
@@ -243,48 +170,66 @@ fn transposed(weight: &[f32], s: Size) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conv::{conv_backward_input, conv_forward};
-    use crate::elementwise::tests::{close, random, same_bits};
+    use crate::conv::{conv_backward_input, conv_backward_weight, conv_forward};
+    use crate::elementwise::tests::{close, each_isa, random, same_bits};
+    use crate::rows::RowSums;
 
+    /// Two hundred products of values up to 2, added in another order: a few roundings of sums up to 30.
+    const SUM: f32 = 2e-5;
     const SIZES: [[usize; 3]; 6] =
         [[1, 3, 2], [300, 5, 7], [5000, 16, 64], [2000, 72, 24], [700, 200, 130], [257, 1, 1]];
 
     #[test]
     fn chunks_agree_with_the_convolution_of_the_whole() {
-        for [rows, c_in, c_out] in SIZES {
-            let s = Size { rows, c_in, c_out };
-            let name = format!("{s:?}");
-            let (x, w, dz) = (random(1, rows * c_in), random(2, c_in * c_out), random(3, rows * c_out));
-            let (bias, start) = (random(4, c_out), random(5, rows * c_in));
-            let x_rows = |r: Range<usize>, out: &mut [f32]| out.copy_from_slice(&x[r.start * c_in..r.end * c_in]);
-            let dz_rows = |r: Range<usize>, out: &mut [f32]| out.copy_from_slice(&dz[r.start * c_out..r.end * c_out]);
-            let conv = s.conv(rows);
+        each_isa(|| {
+            for [rows, c_in, c_out] in SIZES {
+                let s = Size { rows, c_in, c_out };
+                let name = format!("{s:?}");
+                let (x, w, dz) = (random(1, rows * c_in), random(2, c_in * c_out), random(3, rows * c_out));
+                let (bias, start) = (random(4, c_out), random(5, rows * c_in));
+                let x_rows = |r: Range<usize>, out: &mut [f32]| out.copy_from_slice(&x[r.start * c_in..r.end * c_in]);
+                let dz_rows =
+                    |r: Range<usize>, out: &mut [f32]| out.copy_from_slice(&dz[r.start * c_out..r.end * c_out]);
+                let conv = s.conv(rows);
 
-            let (mut want, mut got) = (vec![0.0; rows * c_out], vec![f32::NAN; rows * c_out]);
-            let (mut want_stats, mut stats) = (ChannelStats::default(), ChannelStats::default());
-            conv_forward(&conv, &x, &w, Some(&bias), &mut want, Some(&mut want_stats));
-            forward(s, Rows::Computed(&x_rows), &w, Some(&bias), &mut got, Some(&mut stats));
-            close(&got, &want, 1e-5, &name);
-            for (got, want) in stats.sum.iter().zip(&want_stats.sum).chain(stats.sum_sq.iter().zip(&want_stats.sum_sq))
-            {
-                assert!((got - want).abs() < 1e-4 * (1.0 + want_stats.sum_sq[0]), "{name}: {got} {want}");
-            }
+                let (mut want, mut got) = (vec![0.0; rows * c_out], vec![f32::NAN; rows * c_out]);
+                let (mut want_stats, mut stats) = (ChannelStats::default(), ChannelStats::default());
+                conv_forward(&conv, &x, &w, Some(&bias), &mut want, Some(&mut want_stats));
+                forward(s, Rows::Computed(&x_rows), &w, Some(&bias), &mut got, Some(&mut stats));
+                close(&got, &want, SUM, &name);
+                for (got, want) in
+                    stats.sum.iter().zip(&want_stats.sum).chain(stats.sum_sq.iter().zip(&want_stats.sum_sq))
+                {
+                    assert!((got - want).abs() < 1e-4 * (1.0 + want_stats.sum_sq[0]), "{name}: {got} {want}");
+                }
 
-            let mut want_dw = vec![0.5; w.len()];
-            conv_backward_weight(&conv, &x, &dz, &mut want_dw);
-            for accumulate in [false, true] {
-                let (mut want_dx, mut dx, mut dw) = (start.clone(), start.clone(), vec![0.5; w.len()]);
-                conv_backward_input(&conv, &w, &dz, &mut want_dx, accumulate);
-                for dz in [Rows::Whole(&dz), Rows::Computed(&dz_rows)] {
-                    dx.clone_from(&start);
-                    dw.fill(0.5);
-                    let to = InputGradient { values: &mut dx, accumulate };
-                    backward(s, Rows::Computed(&x_rows), dz, &w, Some(&mut dw), Some(to));
-                    close(&dx, &want_dx, 1e-5, &name);
-                    close(&dw, &want_dw, 2e-4, &name);
+                let mut want_dw = vec![0.5; w.len()];
+                conv_backward_weight(&conv, &x, &dz, &mut want_dw);
+                for accumulate in [false, true] {
+                    let (mut want_dx, mut dx, mut dw) = (start.clone(), start.clone(), vec![0.5; w.len()]);
+                    conv_backward_input(&conv, &w, &dz, &mut want_dx, accumulate);
+                    for dz in [Rows::Whole(&dz), Rows::Computed(&dz_rows)] {
+                        dx.clone_from(&start);
+                        dw.fill(0.5);
+                        let mut totals = vec![0.0; c_in];
+                        let add = |range: Range<usize>, dx: &[f32], sums: &mut [f64]| {
+                            assert_eq!(dx.len(), range.len() * c_in, "{name}");
+                            let rows = dx.chunks_exact(c_in);
+                            rows.for_each(|row| sums.iter_mut().zip(row).for_each(|(sum, &v)| *sum += f64::from(v)));
+                        };
+                        let sums = Some(RowSums { add: &add, totals: &mut totals });
+                        let to = InputGradient { values: &mut dx, accumulate, sums };
+                        backward(s, Rows::Computed(&x_rows), dz, &w, Some(&mut dw), Some(to));
+                        for (ch, total) in totals.into_iter().enumerate() {
+                            let want: f64 = dx.iter().skip(ch).step_by(c_in).map(|&v| f64::from(v)).sum();
+                            assert!((total - want).abs() < 1e-9 * dx.len() as f64, "{name}: {total} {want}");
+                        }
+                        close(&dx, &want_dx, SUM, &name);
+                        close(&dw, &want_dw, 2e-4, &name);
+                    }
                 }
             }
-        }
+        });
     }
 
     #[test]
@@ -296,7 +241,7 @@ mod tests {
             let (mut z, mut dx, mut dw) = (vec![0.0; s.rows * 40], vec![0.0; s.rows * 24], vec![0.0; 960]);
             let mut stats = ChannelStats::default();
             forward(s, Rows::Computed(&x_rows), &w, None, &mut z, Some(&mut stats));
-            let to = InputGradient { values: &mut dx, accumulate: false };
+            let to = InputGradient { values: &mut dx, accumulate: false, sums: None };
             backward(s, Rows::Computed(&x_rows), Rows::Whole(&dz), &w, Some(&mut dw), Some(to));
             let sums = stats.sum.into_iter().chain(stats.sum_sq).map(|v| v as f32);
             z.into_iter().chain(dx).chain(dw).chain(sums).collect()

@@ -58,7 +58,8 @@ fn computed_by_rows(graph: &Graph) -> Vec<bool> {
     graph.outputs().iter().for_each(|v| by_rows[v.0] = false);
     for node in graph.nodes() {
         let Some(op) = operation(node) else { continue };
-        node.inputs.iter().enumerate().for_each(|(position, v)| by_rows[v.0] &= op.takes_rows(position));
+        let shapes = input_shapes(graph, node);
+        node.inputs.iter().enumerate().for_each(|(position, v)| by_rows[v.0] &= op.takes_rows(position, &shapes));
     }
     by_rows
 }
@@ -149,9 +150,10 @@ impl Lifetimes {
             if let Some(kept) = self.kept[i] {
                 self.extend(kept, now);
             }
+            let shapes = input_shapes(graph, node);
             for (position, v) in node.inputs.iter().enumerate() {
                 if op.keeps_input(position) {
-                    self.read(graph, v.0, i, op.takes_rows(position));
+                    self.read(graph, v.0, i, op.takes_rows(position, &shapes));
                 }
                 if !needs[v.0] {
                     continue;
@@ -182,9 +184,10 @@ impl Lifetimes {
             self.again[node] = Some(value);
             return;
         };
+        let shapes = input_shapes(graph, computed);
         for (position, v) in computed.inputs.iter().enumerate() {
             if op.recompute_reads(position) {
-                self.read(graph, v.0, reader, op.takes_rows(position));
+                self.read(graph, v.0, reader, op.takes_rows(position, &shapes));
             }
         }
         if !(by_rows && op.row_wise()) {

@@ -6,7 +6,7 @@
 use crate::Shape;
 use crate::ops::Operation;
 use crate::session::Notes;
-use kinglet_kernels::pointwise::Rows;
+use kinglet_kernels::rows::Rows;
 use std::ops::Range;
 
 /// An input of an operation.

@@ -6,6 +6,8 @@ use crate::rows::{Input, RowsContext};
 use crate::timing::Stopwatch;
 use crate::{Graph, OpTiming, ParamId, Params, Pass, Shape, Var};
 use kinglet_kernels::elementwise;
+use kinglet_kernels::rows::{InputGradient, RowSums};
+use std::ops::Range;
 use std::time::Instant;
 
 /// How far one batch moves the running statistics in YOLOv5's models (PyTorch's default is 0.1).
@@ -74,6 +76,8 @@ pub struct BackwardContext<'a> {
     pub(crate) grads: &'a mut Gradients,
     /// `None` for an input that needs no gradient.
     pub(crate) input_grads: Vec<Option<InputGrad<'a>>>,
+    /// `Operation::gradient_sums` of `output_grad`, where whoever finished it has taken them.
+    pub(crate) sums: Option<Vec<f64>>,
     pub(crate) kept: &'a mut [f32],
     pub(crate) notes: &'a Notes,
 }
@@ -84,9 +88,31 @@ pub struct InputGrad<'a> {
     pub(crate) values: &'a mut [f32],
     /// Add to `values`; otherwise their content is unspecified and to be overwritten.
     pub(crate) accumulate: bool,
+    /// Sums to be taken of `values` by rows, once these are finished, for the operation that computed the input.
+    pub(crate) sums: Option<GradientSums<'a>>,
+}
+
+/// The sums that an operation's backward pass starts with.
+#[derive(Debug)]
+pub(crate) struct GradientSums<'a> {
+    pub cx: RowsContext<'a>,
+    pub totals: Vec<f64>,
 }
 
 impl InputGrad<'_> {
+    /// Runs `f` with this gradient, if there is one, as a kernel takes it.
+    pub(crate) fn with<R>(this: Option<&mut Self>, f: impl FnOnce(Option<InputGradient<'_>>) -> R) -> R {
+        let Some(InputGrad { values, accumulate, sums }) = this else { return f(None) };
+        let accumulate = *accumulate;
+        let Some(GradientSums { cx, totals }) = sums else {
+            return f(Some(InputGradient { values, accumulate, sums: None }));
+        };
+        let add = |range: Range<usize>, gradient: &[f32], sums: &mut [f64]| {
+            cx.op.add_gradient_sums(cx, range, gradient, sums);
+        };
+        f(Some(InputGradient { values, accumulate, sums: Some(RowSums { add: &add, totals }) }))
+    }
+
     pub(crate) fn add(&mut self, gradient: &[f32]) {
         if self.accumulate {
             elementwise::add_assign(self.values, gradient);
@@ -238,6 +264,23 @@ impl<'a> Floats<'a> {
         }
     }
 
+    /// What sums over the gradient of the value of `node` see: no inputs.
+    ///
+    /// # Safety
+    /// Nobody writes to what the operation keeps while the result lives.
+    unsafe fn kept_rows(&self, graph: &'a Graph, notes: &'a [Notes], node: usize) -> RowsContext<'a> {
+        let recorded = &graph.nodes()[node];
+        RowsContext {
+            op: recorded.op.as_ref().expect("only operations need sums").run(),
+            inputs: vec![],
+            input_shapes: input_shapes(graph, recorded),
+            shape: recorded.shape,
+            // SAFETY: the caller's promise.
+            kept: unsafe { self.read_if(self.lifetimes.kept[node]) },
+            notes: &notes[node],
+        }
+    }
+
     /// The same where there is a span, otherwise nothing, to write.
     ///
     /// # Safety
@@ -336,6 +379,8 @@ impl Session {
         }
         let runs = |i: usize| needs[i] && plan.grads[i].is_some();
         let again = needed_again(graph, runs);
+        let last = last_contributors(graph, runs);
+        let mut sums: Vec<Option<Vec<f64>>> = vec![None; nodes.len()];
         for (i, node) in nodes.iter().enumerate().rev() {
             for &j in plan.recompute[i].iter().filter(|&&j| again[j]) {
                 let Some(span) = plan.again[j] else { continue };
@@ -350,30 +395,46 @@ impl Session {
             let (Some(op), true, Some(grad)) = (&node.op, runs(i), plan.grads[i]) else { continue };
             let begun = self.stopwatch.on.then(Instant::now);
             let op = op.run();
+            let shapes = input_shapes(graph, node);
             let read = |(position, v): (usize, &Var)| match op.keeps_input(position) {
                 // SAFETY: the plan keeps apart the buffers that live at this node.
                 true => unsafe { floats.input(graph, &self.notes, v.0, Some(i)) },
                 false => Input::Absent,
             };
-            let input_grad = |(v, span): (&Var, &Option<usize>)| {
+            let input_grad = |(position, (v, span)): (usize, (&Var, &Option<usize>))| {
                 let span = span.filter(|_| needs[v.0])?;
                 let accumulate = begun_grads[v.0] && plan.grads[v.0] == Some(span);
+                let producer = nodes[v.0].op.as_ref().map_or(0, |op| op.run().gradient_sums());
+                let takes = producer > 0 && last[v.0] == Some((i, position)) && op.finishes_rows(position, &shapes);
                 // SAFETY: as above; an input named twice has a buffer for each time.
-                Some(InputGrad { values: unsafe { floats.write(span) }, accumulate })
+                let values = unsafe { floats.write(span) };
+                let sums = takes.then(|| GradientSums {
+                    // SAFETY: what an operation keeps is there until its backward pass, which comes later.
+                    cx: unsafe { floats.kept_rows(graph, &self.notes, v.0) },
+                    totals: vec![0.0; producer],
+                });
+                Some(InputGrad { values, accumulate, sums })
             };
-            op.backward(&mut BackwardContext {
+            let mut cx = BackwardContext {
                 inputs: node.inputs.iter().enumerate().map(read).collect(),
-                input_shapes: &input_shapes(graph, node),
+                input_shapes: &shapes,
                 // SAFETY: as above.
                 output_grad: unsafe { floats.write(grad) },
                 shape: node.shape,
                 params,
                 grads,
-                input_grads: node.inputs.iter().zip(&plan.input_grads[i]).map(input_grad).collect(),
+                input_grads: node.inputs.iter().zip(&plan.input_grads[i]).enumerate().map(input_grad).collect(),
+                sums: sums[i].take(),
                 // SAFETY: as above.
                 kept: unsafe { floats.write_if(plan.kept[i]) },
                 notes: &self.notes[i],
-            });
+            };
+            op.backward(&mut cx);
+            for (v, gradient) in node.inputs.iter().zip(cx.input_grads) {
+                if let Some(taken) = gradient.and_then(|g| g.sums) {
+                    sums[v.0] = Some(taken.totals);
+                }
+            }
             for (v, span) in node.inputs.iter().zip(&plan.input_grads[i]) {
                 let (Some(span), Some(sum), true) = (*span, plan.grads[v.0], needs[v.0]) else { continue };
                 if span != sum {
@@ -429,6 +490,19 @@ fn timing(graph: &Graph, i: usize, pass: Pass, begun: Instant) -> OpTiming {
     };
     let op = node.op.as_ref().map_or("input", |op| op.run().name());
     OpTiming { node: i, layer: node.layer, op, pass, macs, time: begun.elapsed() }
+}
+
+/// The node, and its input's position, that adds to each value's gradient last; `None` where a node names it twice.
+fn last_contributors(graph: &Graph, runs: impl Fn(usize) -> bool) -> Vec<Option<(usize, usize)>> {
+    let mut last = vec![None; graph.nodes().len()];
+    // The backward pass comes to the first reader last.
+    for (i, node) in graph.nodes().iter().enumerate().rev().filter(|(i, _)| runs(*i)) {
+        for (position, v) in node.inputs.iter().enumerate() {
+            let once = node.inputs.iter().filter(|u| *u == v).count() == 1;
+            last[v.0] = once.then_some((i, position));
+        }
+    }
+    last
 }
 
 /// Which values the backward pass reads where only some nodes run in it, directly or to compute others again.

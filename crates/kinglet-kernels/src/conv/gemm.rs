@@ -10,7 +10,6 @@
 use std::ops::Range;
 
 use crate::Activation;
-use crate::activation::forward_kernel;
 use crate::dispatch;
 use crate::infer::finish::finish;
 use crate::simd::Simd;
@@ -84,11 +83,6 @@ pub(crate) fn lanes() -> usize {
     // SAFETY: the kernel touches no memory.
     unsafe { lanes_in_use() }
 }
-
-dispatch!(
-    /// Applies an activation to `n` values in place.
-    pub(crate) fn activate(activation: Activation, x: *const f32, y: *mut f32, n: usize) = forward_kernel
-);
 
 dispatch!(
     /// Computes a tile.

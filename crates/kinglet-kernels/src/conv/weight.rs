@@ -11,9 +11,10 @@ use std::ops::Range;
 
 use super::gemm::{Segment, lanes, panel_count, panel_width};
 use super::plan::{Plan, Scratch, grow, with_floats, with_scratch};
+use super::{ConvShape, forward_problem};
 use crate::dispatch;
 use crate::simd::Simd;
-use crate::threads::{SendPtr, parallel_for};
+use crate::threads::{SendPtr, parallel_chunks_mut, parallel_for};
 
 /// Columns of `dY` packed side by side: a multiple of every row count of the micro-kernel.
 const GROUP: usize = 12;
@@ -337,32 +338,10 @@ pub(super) fn weight_gradient(plan: &Plan, x: &[f32], dy: &[f32], dweight: &mut 
                 // SAFETY: as above.
                 unsafe { std::slice::from_raw_parts_mut(c.add(r * ld + columns.start), columns.len()).fill(0.0) };
             }
-            with_scratch(|s| {
-                for tile in tiles * row / rows..tiles * (row + 1) / rows {
-                    let a = plan.load(tile, x, s);
-                    let Scratch { a_off, y_off, pack_a, pack_b, .. } = s;
-                    grow(pack_a, (a_off.len() + 1) * 3 * lanes * SWEEP);
-                    grow(pack_b, a_off.len() * n.next_multiple_of(GROUP));
-                    let work = Part {
-                        a,
-                        a_off,
-                        dy: dy.as_ptr(),
-                        y_off,
-                        runs: &runs,
-                        k,
-                        c_out: n,
-                        panels: panels.clone(),
-                        pack_a: pack_a.as_mut_ptr(),
-                        pack_b: pack_b.as_mut_ptr(),
-                        c,
-                        ld,
-                        uniform: plan.uniform(),
-                        sweep: if plan.direct { SWEEP } else { 1 },
-                    };
-                    // SAFETY: `load` gives rows inside the input or its copy; the buffers were grown above.
-                    unsafe { part(&work) };
-                }
-            });
+            for tile in tiles * row / rows..tiles * (row + 1) / rows {
+                // SAFETY: as above.
+                unsafe { add_tile(plan, tile, x, dy, &runs, panels.clone(), c, ld) };
+            }
         };
         if work < SMALL {
             (0..rows * ranges).for_each(task);
@@ -371,6 +350,95 @@ pub(super) fn weight_gradient(plan: &Plan, x: &[f32], dy: &[f32], dweight: &mut 
         }
         combine(plan, partial, rows, ld, dweight, kernel);
     });
+}
+
+/// Adds to the columns of some panels of a partial sum `c` what one tile contributes.
+///
+/// # Safety
+/// `c` has `c_out` rows of `ld` floats, nobody else uses these columns, and `dy` is the output's.
+#[allow(clippy::too_many_arguments)]
+unsafe fn add_tile(
+    plan: &Plan,
+    tile: usize,
+    x: &[f32],
+    dy: &[f32],
+    runs: &[Run],
+    panels: Range<usize>,
+    c: *mut f32,
+    ld: usize,
+) {
+    let (n, lanes) = (plan.p.c_out, lanes());
+    with_scratch(|s| {
+        let a = plan.load(tile, x, s);
+        let Scratch { a_off, y_off, pack_a, pack_b, .. } = s;
+        grow(pack_a, (a_off.len() + 1) * 3 * lanes * SWEEP);
+        grow(pack_b, a_off.len() * n.next_multiple_of(GROUP));
+        let work = Part {
+            a,
+            a_off,
+            dy: dy.as_ptr(),
+            y_off,
+            runs,
+            k: plan.k,
+            c_out: n,
+            panels,
+            pack_a: pack_a.as_mut_ptr(),
+            pack_b: pack_b.as_mut_ptr(),
+            c,
+            ld,
+            uniform: plan.uniform(),
+            sweep: if plan.direct { SWEEP } else { 1 },
+        };
+        // SAFETY: `load` gives rows inside the input or its copy; the buffers were grown above.
+        unsafe { part(&work) };
+    });
+}
+
+/// Sums of `dz^T * x` over rows that come chunk by chunk, with a part for every task.
+pub(crate) struct ProductSums {
+    partial: Vec<f32>,
+    tasks: usize,
+    n: usize,
+    k: usize,
+    ld: usize,
+    out: SendPtr<f32>,
+}
+
+impl ProductSums {
+    /// Zeros for `n` columns of `dz` and `k` of `x`.
+    pub fn new(tasks: usize, n: usize, k: usize) -> Self {
+        let ld = k.next_multiple_of(lanes());
+        let mut partial = vec![0.0f32; tasks * n * ld];
+        let out = SendPtr(partial.as_mut_ptr());
+        ProductSums { partial, tasks, n, k, ld, out }
+    }
+
+    /// Adds the rows of one chunk, a 1x1 convolution of shape `s`, to the part of `task`.
+    ///
+    /// # Safety
+    /// No other thread adds to the same part.
+    pub unsafe fn add(&self, task: usize, s: &ConvShape, x: &[f32], dz: &[f32]) {
+        assert!(task < self.tasks && s.c_out == self.n && s.c_in == self.k, "{s:?} fits the sums");
+        assert_eq!(dz.len(), s.output_len(), "output length of {s:?}");
+        let plan = Plan::new(forward_problem(s, 0), row_target(self.n));
+        let runs = runs(&plan, lanes());
+        for tile in 0..plan.tiles() {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let c = self.out.get().add(task * self.n * self.ld);
+                add_tile(&plan, tile, x, dz, &runs, 0..panel_count(self.ld / lanes()), c, self.ld);
+            }
+        }
+    }
+
+    /// Adds all parts to the gradient `[n][k]`, in the order of the tasks.
+    pub fn finish(self, dweight: &mut [f32]) {
+        parallel_chunks_mut(dweight, self.k, |co, row| {
+            for part in self.partial.chunks_exact(self.n * self.ld) {
+                row.iter_mut().zip(&part[co * self.ld..]).for_each(|(d, v)| *d += *v);
+            }
+        });
+    }
 }
 
 /// Adds the `rows` partial sums to the gradient, in order.

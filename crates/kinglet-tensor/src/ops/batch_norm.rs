@@ -35,6 +35,14 @@ pub(crate) struct BatchMoments {
     pub shift: Vec<f32>,
 }
 
+impl BatchMoments {
+    /// As the kernels take them.
+    pub fn by_channel(&self) -> batchnorm::Moments<'_> {
+        let BatchMoments { mean, inv_std, scale, shift } = self;
+        batchnorm::Moments { mean, inv_std, scale, shift }
+    }
+}
+
 impl Norm {
     /// `scale` and `shift` of `y = x * scale + shift` from the running statistics.
     pub fn fold(&self, params: &Params) -> (Vec<f32>, Vec<f32>) {
@@ -139,11 +147,11 @@ impl Operation for BatchNorm {
     }
 
     fn backward(&self, cx: &mut BackwardContext<'_>) {
-        let (moments, x) = (&cx.notes.moments, cx.inputs[0].whole());
-        let affine = [cx.params.get(self.norm.weight), cx.params.get(self.norm.bias)];
+        let (moments, x) = (cx.notes.moments.by_channel(), cx.inputs[0].whole());
+        let mut sums = vec![0.0; 2 * cx.shape.c];
+        batchnorm::add_gradient_sums(x, cx.output_grad, moments, self.activation, &mut sums);
         let gradients = cx.grads.pair(self.norm.weight, self.norm.bias).into();
-        let moments = [&moments.mean[..], &moments.inv_std];
-        batchnorm::Gradient::new(x, cx.output_grad, cx.shape.c, moments, affine, self.activation, gradients)
+        batchnorm::Gradient::new(&sums, cx.shape.rows(), moments, self.activation, gradients)
             .rows_in_place(x, cx.output_grad);
         if let Some(dx) = cx.input_grads[0].as_mut() {
             dx.add(cx.output_grad);

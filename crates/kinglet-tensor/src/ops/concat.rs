@@ -34,7 +34,7 @@ impl Operation for Concat {
         false
     }
 
-    fn takes_rows(&self, _position: usize) -> bool {
+    fn takes_rows(&self, _position: usize, _inputs: &[Shape]) -> bool {
         true
     }
 

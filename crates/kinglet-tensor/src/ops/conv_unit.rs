@@ -4,15 +4,15 @@
 //! adds the residual, and the backward pass recomputes pre-activation and output from the convolution's output.
 
 use super::{BatchMoments, Norm, Operation};
-use crate::rows::RowsContext;
-use crate::session::{BackwardContext, ForwardContext, Mode, Notes};
+use crate::rows::{Input, RowsContext};
+use crate::session::{BackwardContext, ForwardContext, InputGrad, Mode, Notes};
 use crate::{Activation, ParamId, Shape, ShapeError};
 use kinglet_kernels::conv::{
     ChannelStats, PackedConv, conv_backward_bias, conv_backward_input, conv_backward_weight, conv_forward,
     conv_forward_packed,
 };
-use kinglet_kernels::pointwise::{self, InputGradient, Rows};
-use kinglet_kernels::{ConvShape, activation, batchnorm, depthwise, elementwise};
+use kinglet_kernels::rows::Rows;
+use kinglet_kernels::{ConvShape, activation, batchnorm, depthwise, elementwise, pointwise};
 use std::ops::Range;
 
 /// `y = activation(norm(conv(x) + bias)) + residual`; the residual is an optional second input of the output's shape.
@@ -110,8 +110,21 @@ impl Operation for ConvUnit {
         position == 1
     }
 
-    fn takes_rows(&self, position: usize) -> bool {
-        position == 0 && self.is_pointwise()
+    fn takes_rows(&self, position: usize, inputs: &[Shape]) -> bool {
+        position == 0 && (self.is_pointwise() || self.geometry(inputs[0]).is_depthwise())
+    }
+
+    fn finishes_rows(&self, position: usize, inputs: &[Shape]) -> bool {
+        self.takes_rows(position, inputs)
+    }
+
+    fn gradient_sums(&self) -> usize {
+        if self.norm.is_some() { 2 * self.c_out } else { 0 }
+    }
+
+    fn add_gradient_sums(&self, cx: &RowsContext<'_>, range: Range<usize>, gradient: &[f32], sums: &mut [f64]) {
+        let z = &cx.kept[range.start * self.c_out..range.end * self.c_out];
+        batchnorm::add_gradient_sums(z, gradient, cx.notes.moments.by_channel(), self.activation, sums);
     }
 
     fn rows(&self, cx: &RowsContext<'_>, range: Range<usize>, output: &mut [f32]) {
@@ -127,14 +140,10 @@ impl Operation for ConvUnit {
         };
         let weight = cx.params.get(self.weight);
         let bias = self.bias.map(|b| cx.params.get(b));
-        let (x, size) = (&cx.inputs[0], self.size(cx.shape, cx.input_shapes[0]));
+        let x = &cx.inputs[0];
         if !self.keeps_product() {
             let y = cx.output.as_deref_mut().expect("an output that cannot be had again is in memory");
-            if self.is_pointwise() {
-                x.with_rows(|x| pointwise::forward(size, x, weight, bias, y, None));
-            } else {
-                conv_forward(&s, x.whole(), weight, bias, y, None);
-            }
+            self.convolve(&s, x, weight, bias, y, None);
             if let Some(residual) = cx.inputs.get(1) {
                 elementwise::add_assign(y, residual.whole());
             }
@@ -142,11 +151,7 @@ impl Operation for ConvUnit {
         }
         let z = &mut *cx.kept;
         let mut stats = self.norm.is_some().then(ChannelStats::default);
-        if self.is_pointwise() {
-            x.with_rows(|x| pointwise::forward(size, x, weight, bias, z, stats.as_mut()));
-        } else {
-            conv_forward(&s, x.whole(), weight, bias, z, stats.as_mut());
-        }
+        self.convolve(&s, x, weight, bias, z, stats.as_mut());
         if let (Some(norm), Some(stats)) = (&self.norm, stats) {
             cx.notes.moments = norm.normalise(&stats, cx.shape.rows(), momentum, cx.params);
         }
@@ -164,10 +169,14 @@ impl Operation for ConvUnit {
         let bias = self.bias.filter(|&b| cx.grads.wanted(b));
         let mut gradient = None;
         if let Some(norm) = &self.norm {
-            let affine = [cx.params.get(norm.weight), cx.params.get(norm.bias)];
-            let moments = [&cx.notes.moments.mean[..], &cx.notes.moments.inv_std];
-            let sums = cx.grads.pair(norm.weight, norm.bias).into();
-            let norm = batchnorm::Gradient::new(cx.kept, dy, self.c_out, moments, affine, self.activation, sums);
+            let moments = cx.notes.moments.by_channel();
+            let sums = cx.sums.take().unwrap_or_else(|| {
+                let mut sums = vec![0.0; self.gradient_sums()];
+                batchnorm::add_gradient_sums(cx.kept, dy, moments, self.activation, &mut sums);
+                sums
+            });
+            let affine = cx.grads.pair(norm.weight, norm.bias).into();
+            let norm = batchnorm::Gradient::new(&sums, cx.shape.rows(), moments, self.activation, affine);
             if self.is_pointwise() && bias.is_none() {
                 gradient = Some(norm);
             } else {
@@ -182,29 +191,34 @@ impl Operation for ConvUnit {
         let weight = cx.params.get(self.weight);
         let dweight = cx.grads.wanted(self.weight).then(|| cx.grads.get_mut(self.weight));
         let dx = cx.input_grads[0].as_mut();
-        if self.is_pointwise() {
-            if dweight.is_none() && dx.is_none() {
-                return;
-            }
-            let dx = dx.map(|dx| InputGradient { values: dx.values, accumulate: dx.accumulate });
-            let (size, z, dy) = (self.size(cx.shape, cx.input_shapes[0]), &*cx.kept, &*dy);
-            let c = self.c_out;
-            let dz_rows = |range: Range<usize>, dz: &mut [f32]| {
-                let range = range.start * c..range.end * c;
-                if let Some(gradient) = &gradient {
-                    gradient.rows(&z[range.clone()], &dy[range], dz);
-                }
-            };
-            let dz = if gradient.is_some() { Rows::Computed(&dz_rows) } else { Rows::Whole(dy) };
-            cx.inputs[0].with_rows(|x| pointwise::backward(size, x, dz, weight, dweight, dx));
+        if dweight.is_none() && dx.is_none() {
             return;
         }
-        if let Some(dweight) = dweight {
-            conv_backward_weight(&s, cx.inputs[0].whole(), dy, dweight);
+        if !self.takes_rows(0, cx.input_shapes) {
+            if let Some(dweight) = dweight {
+                conv_backward_weight(&s, cx.inputs[0].whole(), dy, dweight);
+            }
+            if let Some(dx) = dx {
+                conv_backward_input(&s, weight, dy, dx.values, dx.accumulate);
+            }
+            return;
         }
-        if let Some(dx) = dx {
-            conv_backward_input(&s, weight, dy, dx.values, dx.accumulate);
-        }
+        let (z, dy, c) = (&*cx.kept, &*dy, self.c_out);
+        cx.inputs[0].with_rows(|x| {
+            InputGrad::with(dx, |dx| {
+                if s.is_depthwise() {
+                    return depthwise::backward(&s, x, weight, dy, dweight, dx);
+                }
+                let dz_rows = |range: Range<usize>, dz: &mut [f32]| {
+                    let range = range.start * c..range.end * c;
+                    if let Some(gradient) = &gradient {
+                        gradient.rows(&z[range.clone()], &dy[range], dz);
+                    }
+                };
+                let dz = if gradient.is_some() { Rows::Computed(&dz_rows) } else { Rows::Whole(dy) };
+                pointwise::backward(self.size(&s), x, dz, weight, dweight, dx);
+            });
+        });
     }
 }
 
@@ -219,8 +233,28 @@ impl ConvUnit {
         self.kernel == [1, 1] && self.stride == 1 && self.padding == [0, 0] && self.groups == 1
     }
 
-    fn size(&self, output: Shape, x: Shape) -> pointwise::Size {
-        pointwise::Size { rows: output.rows(), c_in: x.c, c_out: self.c_out }
+    /// As the matrix product that a pointwise convolution is.
+    fn size(&self, s: &ConvShape) -> pointwise::Size {
+        pointwise::Size { rows: s.batch * s.output[0] * s.output[1], c_in: s.c_in, c_out: s.c_out }
+    }
+
+    /// The convolution itself, in training.
+    fn convolve(
+        &self,
+        s: &ConvShape,
+        x: &Input<'_>,
+        weight: &[f32],
+        bias: Option<&[f32]>,
+        y: &mut [f32],
+        stats: Option<&mut ChannelStats>,
+    ) {
+        if self.is_pointwise() {
+            x.with_rows(|x| pointwise::forward(self.size(s), x, weight, bias, y, stats));
+        } else if s.is_depthwise() {
+            x.with_rows(|x| depthwise::forward(s, x, weight, bias, y, stats));
+        } else {
+            conv_forward(s, x.whole(), weight, bias, y, stats);
+        }
     }
 
     /// What follows the convolution in training.

@@ -61,8 +61,22 @@ pub trait Operation: std::fmt::Debug + Sync {
         true
     }
     /// Whether the input at this position may be computed by rows instead of lying in memory.
-    fn takes_rows(&self, _position: usize) -> bool {
+    fn takes_rows(&self, _position: usize, _inputs: &[Shape]) -> bool {
         false
+    }
+    /// Whether the backward pass leaves the gradient of the input at this position finished row by row, so that sums of
+    /// it can be taken there.
+    fn finishes_rows(&self, _position: usize, _inputs: &[Shape]) -> bool {
+        false
+    }
+    /// How many sums over the output's gradient the backward pass needs before it starts: whoever finishes the gradient
+    /// row by row takes them.
+    fn gradient_sums(&self) -> usize {
+        0
+    }
+    /// Adds those of some rows, given their gradient.
+    fn add_gradient_sums(&self, _cx: &RowsContext<'_>, _range: Range<usize>, _gradient: &[f32], _sums: &mut [f64]) {
+        unreachable!("only for operations that need such sums")
     }
     /// Computes rows of the output again: all of them where it is not row-wise.
     fn rows(&self, _cx: &RowsContext<'_>, _range: Range<usize>, _output: &mut [f32]) {

@@ -10,7 +10,7 @@ use crate::session::{BackwardContext, ForwardContext, Mode};
 use crate::{Activation, ParamId, Shape, ShapeError};
 use kinglet_kernels::conv::{conv_backward_bias, conv_backward_input, conv_backward_weight, conv_forward};
 use kinglet_kernels::threads::{SendPtr, parallel_chunks_mut};
-use kinglet_kernels::{ConvShape, activation, elementwise, pointwise, pooling};
+use kinglet_kernels::{ConvShape, activation, elementwise, pooling, rows};
 use std::ops::Range;
 
 /// `y = activation(x * hard_sigmoid(expand(relu(reduce(mean(x))))))`. The activation after the product serves blocks
@@ -78,7 +78,7 @@ impl Operation for SqueezeExcite {
         true
     }
 
-    fn takes_rows(&self, _position: usize) -> bool {
+    fn takes_rows(&self, _position: usize, _inputs: &[Shape]) -> bool {
         true
     }
 
@@ -105,7 +105,7 @@ impl Operation for SqueezeExcite {
                     let mean = unsafe { std::slice::from_raw_parts_mut(means.get().add(i * s.c), s.c) };
                     pooling::global_avg_pool(x, [1, x.len() / s.c, s.c], mean);
                 };
-                x.with_rows(|x| pointwise::for_each(x, s.c, &chunks, mean));
+                x.with_rows(|x| rows::for_each(x, s.c, &chunks, mean));
                 let share = |range: &Range<usize>| range.len() as f64 / s.pixels() as f64;
                 add_up(&partial, &chunks, s, share, squeezed);
             }
@@ -146,7 +146,7 @@ impl Operation for SqueezeExcite {
             let dims = [1, x.len() / c, c];
             elementwise::scale_channels_backward(x, gate, dy, dims, self.activation, dx, accumulate, dgate);
         };
-        cx.inputs[0].with_rows(|x| pointwise::for_each(x, s.c, &chunks, part));
+        cx.inputs[0].with_rows(|x| rows::for_each(x, s.c, &chunks, part));
         add_up(&partial, &chunks, s, |_| 1.0, &mut dgate);
         activation::backward_in_place(Activation::HardSigmoid, pre_gate, &mut dgate);
         let (up, down) = (linear(s.n, self.hidden, s.c), linear(s.n, s.c, self.hidden));

@@ -1,8 +1,9 @@
-//! Tests of `depthwise.rs` against `reference/conv.rs`.
+//! Depthwise convolution against `reference/conv.rs`.
 
 use super::*;
 use crate::elementwise::tests::{close, each_isa, random, same_bits};
 use crate::reference::conv as reference;
+use crate::rows::RowSums;
 
 fn shape(
     c: usize,
@@ -44,6 +45,8 @@ fn shapes() -> Vec<ConvShape> {
         }
     }
     list.extend([3, 5].into_iter().flat_map(|k| [1, 2].map(|s| shape(16, [19, 40], k, s, k / 2, 1))).flatten());
+    // Inputs of several strips, the last of which is shorter.
+    list.extend([[3, 1], [3, 2], [5, 1]].into_iter().flat_map(|[k, s]| shape(130, [23, 124], k, s, k / 2, 1)));
     // A rectangular kernel with different steps along the axes.
     list.push(ConvShape {
         batch: 1,
@@ -88,27 +91,51 @@ fn every_kernel_agrees_with_the_reference_on_every_instruction_set() {
             let name = format!("{s:?}");
             let mut out = vec![f32::NAN; y.len()];
             let mut stats = ChannelStats::default();
-            forward(s, x, weight, Some(bias), &mut out, Some(&mut stats));
+            forward(s, Rows::Whole(x), weight, Some(bias), &mut out, Some(&mut stats));
             close(&out, y, 1e-5, &name);
+            let (mut strips, mut strip_stats) = (vec![f32::NAN; y.len()], ChannelStats::default());
+            let computed = |r: Range<usize>, to: &mut [f32]| to.copy_from_slice(&x[r.start * s.c_in..r.end * s.c_in]);
+            forward(s, Rows::Computed(&computed), weight, Some(bias), &mut strips, Some(&mut strip_stats));
+            assert!(strips == out, "{name}: strips");
             for ch in 0..s.c_in {
                 let values = || y.iter().skip(ch).step_by(s.c_in).map(|&v| f64::from(v));
                 let (sum, sum_sq): (f64, f64) = (values().sum(), values().map(|v| v * v).sum());
                 let scale = 1.0 + sum_sq;
-                assert!((stats.sum[ch] - sum).abs() < 1e-5 * scale, "{name}: {} {sum}", stats.sum[ch]);
-                assert!((stats.sum_sq[ch] - sum_sq).abs() < 1e-5 * scale, "{name}: {} {sum_sq}", stats.sum_sq[ch]);
+                for stats in [&stats, &strip_stats] {
+                    assert!((stats.sum[ch] - sum).abs() < 1e-5 * scale, "{name}: {} {sum}", stats.sum[ch]);
+                    assert!((stats.sum_sq[ch] - sum_sq).abs() < 1e-5 * scale, "{name}: {} {sum_sq}", stats.sum_sq[ch]);
+                }
             }
             forward_act(s, x, weight, Some(bias), Activation::HardSwish, &mut out);
             let want: Vec<f32> =
                 y.iter().map(|&y| crate::reference::activation::apply(Activation::HardSwish, y)).collect();
             close(&out, &want, 1e-5, &name);
-            let mut out = vec![f32::NAN; dx.len()];
-            backward_input(s, weight, dy, &mut out, false);
-            close(&out, dx, 1e-5, &name);
-            backward_input(s, weight, dy, &mut out, true);
-            close(&out, &dx.iter().map(|v| v * 2.0).collect::<Vec<_>>(), 1e-5, &name);
-            let mut out = vec![0.5; dw.len()];
-            backward_weight(s, x, dy, &mut out);
-            close(&out, dw, 1e-4, &name);
+            let mut got = vec![f32::NAN; dx.len()];
+            for (times, accumulate) in [(1.0, false), (2.0, true)] {
+                for x in [Rows::Whole(x), Rows::Computed(&computed)] {
+                    let mut got_dw = vec![0.5; dw.len()];
+                    let before = got.clone();
+                    let (mut totals, mut rows) = (vec![0.0; s.c_in], std::sync::Mutex::new(0));
+                    let add = |range: Range<usize>, dx: &[f32], sums: &mut [f64]| {
+                        *rows.lock().unwrap() += range.len();
+                        let pixels = dx.chunks_exact(s.c_in);
+                        pixels.for_each(|px| sums.iter_mut().zip(px).for_each(|(sum, &v)| *sum += f64::from(v)));
+                    };
+                    let sums = RowSums { add: &add, totals: &mut totals };
+                    let to = InputGradient { values: &mut got, accumulate, sums: Some(sums) };
+                    backward(s, x, weight, dy, Some(&mut got_dw), Some(to));
+                    close(&got, &dx.iter().map(|v| v * times).collect::<Vec<_>>(), 1e-5, &name);
+                    close(&got_dw, dw, 1e-4, &name);
+                    assert_eq!(*rows.get_mut().unwrap(), dx.len() / s.c_in, "{name}: every row once");
+                    for (ch, &sum) in totals.iter().enumerate() {
+                        let want: f64 = got.iter().skip(ch).step_by(s.c_in).map(|&v| f64::from(v)).sum();
+                        assert!((sum - want).abs() < 1e-9 * dx.len() as f64, "{name}: {sum} {want}");
+                    }
+                    if accumulate {
+                        got = before;
+                    }
+                }
+            }
         }
     });
 }
@@ -122,9 +149,10 @@ fn results_do_not_depend_on_the_number_of_threads() {
     same_bits(|| {
         let (mut y, mut dx, mut dw) = (dy.clone(), x.clone(), vec![0.0; weight.len()]);
         let mut stats = ChannelStats::default();
-        forward(&s, &x, &weight, None, &mut y, Some(&mut stats));
-        backward_input(&s, &weight, &dy, &mut dx, false);
-        backward_weight(&s, &x, &dy, &mut dw);
+        let computed = |r: Range<usize>, to: &mut [f32]| to.copy_from_slice(&x[r.start * 24..r.end * 24]);
+        forward(&s, Rows::Computed(&computed), &weight, None, &mut y, Some(&mut stats));
+        let to = InputGradient { values: &mut dx, accumulate: false, sums: None };
+        backward(&s, Rows::Computed(&computed), &weight, &dy, Some(&mut dw), Some(to));
         let sums = stats.sum.iter().chain(&stats.sum_sq).map(|&v| v as f32);
         y.into_iter().chain(dx).chain(dw).chain(sums).collect()
     });

@@ -1,0 +1,110 @@
+//! Matrices whose rows are computed when they are needed, and sums taken of rows while these are in the cache.
+//!
+//! In training the output of most operations is not stored: whoever reads it computes the rows that it is at from what
+//! the operation keeps. Likewise the gradient of such an output is summed up for BatchNorm's backward pass by whoever
+//! computes it, row by row. On a light detector's shapes a pass over memory costs about as much as the arithmetic.
+//!
+//! A row is one pixel with all its channels.
+
+use crate::threads::parallel_for;
+use std::cell::Cell;
+use std::ops::Range;
+
+/// A function that computes a range of rows.
+pub type RowsFn<'a> = dyn Fn(Range<usize>, &mut [f32]) + Sync + 'a;
+
+/// A matrix that lies in memory, or whose rows are computed when they are needed.
+#[derive(Clone, Copy)]
+pub enum Rows<'a> {
+    /// In memory.
+    Whole(&'a [f32]),
+    /// Computed.
+    Computed(&'a RowsFn<'a>),
+}
+
+impl std::fmt::Debug for Rows<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Rows::Whole(_) => "Whole",
+            Rows::Computed(_) => "Computed",
+        })
+    }
+}
+
+impl<'a> Rows<'a> {
+    /// Rows `range` of `c` channels: in memory, or computed into `scratch`.
+    pub(crate) fn get<'b>(self, range: Range<usize>, c: usize, scratch: &'b mut Vec<f32>) -> &'b [f32]
+    where
+        'a: 'b,
+    {
+        match self {
+            Rows::Whole(all) => &all[range.start * c..range.end * c],
+            Rows::Computed(f) => {
+                let out = grown(scratch, range.len() * c);
+                f(range, out);
+                out
+            }
+        }
+    }
+}
+
+/// Runs `f(i, rows)` for each range of rows, of `c` channels, in parallel.
+pub fn for_each(x: Rows<'_>, c: usize, ranges: &[Range<usize>], f: impl Fn(usize, &[f32]) + Sync) {
+    parallel_for(ranges.len(), |i| with_scratch(|[scratch, ..]| f(i, x.get(ranges[i].clone(), c, scratch))));
+}
+
+thread_local! {
+    static SCRATCH: Cell<[Vec<f32>; 3]> = Cell::default();
+}
+
+/// Runs `f` with this thread's buffers.
+pub(crate) fn with_scratch(f: impl FnOnce(&mut [Vec<f32>; 3])) {
+    let mut scratch = SCRATCH.take();
+    f(&mut scratch);
+    SCRATCH.set(scratch);
+}
+
+/// The first `len` floats of `v`, of any value.
+pub(crate) fn grown(v: &mut Vec<f32>, len: usize) -> &mut [f32] {
+    if v.len() < len {
+        v.resize(len, 0.0);
+    }
+    &mut v[..len]
+}
+
+/// Where the gradient of an input goes.
+#[derive(Debug)]
+pub struct InputGradient<'a> {
+    /// `[rows, c_in]`.
+    pub values: &'a mut [f32],
+    /// Add to what is there.
+    pub accumulate: bool,
+    /// What is summed over it once its rows are done.
+    pub sums: Option<RowSums<'a>>,
+}
+
+/// A function that adds to `[len]` sums those of a range of rows, given the rows.
+pub type RowSumsFn<'a> = dyn Fn(Range<usize>, &[f32], &mut [f64]) + Sync + 'a;
+
+/// Sums over the rows of a matrix.
+pub struct RowSums<'a> {
+    /// Adds the sums of some rows.
+    pub add: &'a RowSumsFn<'a>,
+    /// Where they are added up.
+    pub totals: &'a mut [f64],
+}
+
+impl std::fmt::Debug for RowSums<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RowSums").field("len", &self.totals.len()).finish_non_exhaustive()
+    }
+}
+
+impl RowSums<'_> {
+    /// Adds the sums of all tasks in their order.
+    pub(crate) fn finish(self, parts: &[f64]) {
+        for part in parts.chunks_exact(self.totals.len().max(1)) {
+            self.totals.iter_mut().zip(part).for_each(|(total, part)| *total += part);
+        }
+    }
+}
