@@ -1,7 +1,7 @@
 //! One YOLO label file: `class x_centre y_centre width height` a line, or `class x1 y1 x2 y2 ...` polygons.
 //!
 //! Units: fractions of the image's width and height. A box whose four numbers lie in 0..1 is kept exactly as written,
-//! even where its edges leave the image (as YOLOv5 does); one with a number outside is clipped to the image, or dropped
+//! even where its edges leave the image (as YOLOv5 does), which is told; one with a number outside is clipped to the image, or dropped
 //! when nothing of it is left. A line of more than six columns is a polygon, decided line by line (YOLOv5: by file).
 //! One bad line costs that line only; YOLOv5 drops the whole image.
 
@@ -62,6 +62,8 @@ pub enum FindingKind {
     NotUtf8,
     /// A box of less than 2 pixels in an image.
     TooSmall,
+    /// A box whose numbers are in range and whose edges leave the image.
+    Protruding,
     /// A label file that cannot be read: its image is left out, since it is not known to be a background.
     UnreadableLabels,
     /// An image that cannot be decoded.
@@ -90,6 +92,7 @@ impl FindingKind {
             Self::WrongSeparator => "columns not separated by spaces",
             Self::NotUtf8 => "text is not UTF-8",
             Self::TooSmall => "box of less than 2 pixels",
+            Self::Protruding => "box reaches out of the image",
             Self::UnreadableLabels => "label file cannot be read",
             Self::UnreadableImage => "image cannot be decoded",
             Self::DamagedImage => "image is damaged",
@@ -142,6 +145,9 @@ impl fmt::Display for Finding {
 /// Rounding slack: values this far outside 0..1 come from printing with few digits and are clipped without a finding.
 const ROUNDING: f32 = 1e-6;
 
+/// How far a box may reach out of the image, as a fraction of it, before it is told: sloppy drawing reaches out by less.
+const PROTRUDES: f32 = 0.005;
+
 /// A shortened copy of user text for messages.
 fn excerpt(text: &str) -> String {
     const MAX: usize = 60;
@@ -157,6 +163,7 @@ type Fault = (FindingKind, String);
 struct Parsed {
     label: Label,
     fixes: Vec<Fault>,
+    notes: Vec<Fault>,
 }
 
 fn parse_class(token: &str, nc: Option<usize>, single_cls: bool) -> Result<usize, Fault> {
@@ -231,7 +238,10 @@ fn parse_line(tokens: &[&str], nc: Option<usize>, single_cls: bool) -> Result<Pa
         if fault.is_none() {
             let unit = |v: f32| v.clamp(0.0, 1.0);
             let label = Label { class, cxcywh: [unit(cx), unit(cy), unit(w), unit(h)], polygon: None };
-            return Ok(Parsed { label, fixes: Vec::new() });
+            let out = (w / 2.0 - cx).max(cx + w / 2.0 - 1.0).max(h / 2.0 - cy).max(cy + h / 2.0 - 1.0);
+            let note = (FindingKind::Protruding, format!("by {out:.3} of its side; kept as written"));
+            let notes = if out > PROTRUDES { vec![note] } else { vec![] };
+            return Ok(Parsed { label, fixes: vec![], notes });
         }
         (x1, y1, x2, y2) = (cx - w / 2.0, cy - h / 2.0, cx + w / 2.0, cy + h / 2.0);
         (x1, y1, x2, y2) = (x1.max(0.0), y1.max(0.0), x2.min(1.0), y2.min(1.0));
@@ -240,7 +250,7 @@ fn parse_line(tokens: &[&str], nc: Option<usize>, single_cls: bool) -> Result<Pa
         return Err(fault.unwrap_or((FindingKind::ZeroArea, "polygon of no extent".to_string())));
     }
     let cxcywh = [(x1 + x2) / 2.0, (y1 + y2) / 2.0, x2 - x1, y2 - y1];
-    Ok(Parsed { label: Label { class, cxcywh, polygon }, fixes: fault.into_iter().collect() })
+    Ok(Parsed { label: Label { class, cxcywh, polygon }, fixes: fault.into_iter().collect(), notes: vec![] })
 }
 
 /// Parses the bytes of a label file. `nc` of `None` accepts any class; `single_cls` makes every class 0.
@@ -276,7 +286,7 @@ pub fn parse_labels(bytes: &[u8], file: &Path, nc: Option<usize>, single_cls: bo
         let tokens: Vec<&str> = line.split(is_separator).filter(|t| !t.is_empty()).collect();
         match parse_line(&tokens, nc, single_cls) {
             Err(fault) => findings.push(finding(number, Severity::Dropped, fault)),
-            Ok(Parsed { label, fixes }) => {
+            Ok(Parsed { label, fixes, notes }) => {
                 let key = (
                     label.class,
                     label.cxcywh.map(f32::to_bits),
@@ -288,6 +298,7 @@ pub fn parse_labels(bytes: &[u8], file: &Path, nc: Option<usize>, single_cls: bo
                     continue;
                 }
                 findings.extend(fixes.into_iter().map(|fault| finding(number, Severity::Fixed, fault)));
+                findings.extend(notes.into_iter().map(|fault| finding(number, Severity::Note, fault)));
                 labels.push(label);
             }
         }
@@ -321,6 +332,8 @@ mod tests {
             ("3 0.5 0.5 0.1 0.1", ClassOutOfRange, Dropped),
             ("-1 0.5 0.5 0.1 0.1", ClassOutOfRange, Dropped),
             ("0.5 0.5 0.5 0.1 0.1", NonIntegerClass, Dropped),
+            ("0 0.9 0.5 0.3 0.1", Protruding, Note),
+            ("0 0.5 0.1 0.1 0.22", Protruding, Note),
             ("0 0.5 0.5 0 0.1", ZeroArea, Dropped),
             ("0 0.5 0.5 -0.1 0.1", Negative, Dropped),
             ("0 -0.01 0.5 0.1 0.1", Negative, Fixed),
@@ -350,7 +363,8 @@ mod tests {
     fn box_with_numbers_in_range_is_kept_as_written() {
         let (labels, findings) = parse("0 0.95 0.5 0.2 0.2");
         assert_eq!(labels[0].cxcywh, [0.95, 0.5, 0.2, 0.2]);
-        assert!(findings.is_empty());
+        assert_eq!(findings, [(Some(1), FindingKind::Protruding, Severity::Note)]);
+        assert!(parse("0 0.95 0.5 0.102 0.2").1.is_empty(), "a little is not told");
     }
 
     #[test]
