@@ -9,12 +9,14 @@ use std::path::PathBuf;
 pub enum Format {
     /// ONNX
     Onnx,
+    /// The weights under PyTorch's names, with model file, class names and anchors
+    Safetensors,
 }
 
 /// Which model: weights, or a model file with random parameters.
 #[derive(Debug, Clone, Args)]
 pub struct ModelChoice {
-    /// Weights, as `kinglet train` writes them
+    /// Weights, as `kinglet train` writes them, or a checkpoint of YOLOv5 (.pt)
     #[arg(long, value_name = "FILE", conflicts_with = "cfg", help_heading = "Model")]
     pub weights: Option<PathBuf>,
     /// A model file or the name of a built-in model, with random parameters
