@@ -34,11 +34,15 @@ pub fn run(args: ImportArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     let tensors = loaded.model.params.iter().count();
     let values: usize = loaded.model.params.iter().map(|(_, param)| param.len()).sum();
     let megabytes = bytes.len() as f64 / 1e6;
-    let epoch = info.epoch.map_or("of a run that has finished".to_owned(), |epoch| format!("of epoch {epoch}"));
+    let epoch = match info.epoch {
+        None => String::new(),
+        Some(epoch) if epoch < 0 => " of a run that has finished".to_owned(),
+        Some(epoch) => format!(" of epoch {epoch}"),
+    };
     let left_out = if info.left_out.is_empty() { "nothing".to_owned() } else { info.left_out.join(", ") };
     for (what, value) in [
         ("read", format!("{}, {}", args.weights.display(), info.container)),
-        ("weights", format!("`{}` {epoch}, {}, class {class}", info.part, info.dtypes.join(" and "))),
+        ("weights", format!("`{}`{epoch}, {}, class {class}", info.part, info.dtypes.join(" and "))),
         ("model", format!("{}, {} layers, strides {:?}", spec.name, spec.layers.len(), spec.head_strides)),
         ("classes", classes(&loaded)),
         ("anchors", anchors(&loaded)),

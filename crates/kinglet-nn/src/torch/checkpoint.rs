@@ -6,8 +6,9 @@
 
 use super::container::{Container, recognises};
 use super::global::Dtype;
+use super::model_yaml::{self, Activations};
 use super::pickle::{Id, Value};
-use super::{TorchError, TorchInfo, TorchModel, model_yaml};
+use super::{TorchError, TorchInfo, TorchModel};
 use std::collections::BTreeMap;
 
 /// Tensors by name: shape and numbers.
@@ -26,8 +27,14 @@ pub(crate) fn read(bytes: &[u8]) -> Result<(Tensors, TorchInfo), TorchError> {
     debug_assert!(recognises(bytes), "the caller has looked");
     let file = Container::open(bytes)?;
     let (part, root) = weights(&file);
-    let mut reader =
-        Reader { file: &file, found: Vec::new(), modules: 0, activations: Vec::new(), head: None, notes: Vec::new() };
+    let mut reader = Reader {
+        file: &file,
+        found: Vec::new(),
+        modules: 0,
+        activations: Default::default(),
+        head: None,
+        notes: Vec::new(),
+    };
     let model = match file.pickle.get(root) {
         Value::Object { .. } => {
             let root = reader.unwrapped(root);
@@ -68,7 +75,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<(Tensors, TorchInfo), TorchError> {
     }
     info.left_out = left_out(&file, &info, counters, buffers);
     info.left_out.append(&mut reader.notes);
-    info.epoch = file.pickle.entry(file.pickle.root(), "epoch").and_then(|id| file.pickle.int(id)).filter(|&e| e >= 0);
+    info.epoch = file.pickle.entry(file.pickle.root(), "epoch").and_then(|id| file.pickle.int(id));
     Ok((tensors, info))
 }
 
@@ -119,8 +126,8 @@ struct Reader<'a, 'b> {
     /// Names with their tensors, in the file's order.
     found: Vec<(String, Id)>,
     modules: usize,
-    /// Activations of the standard convolutions, with the convolution's name; and those of CSP blocks.
-    activations: Vec<(String, String)>,
+    /// Activations of the standard convolutions, and those of CSP blocks after joining, each with the module's name.
+    activations: [Vec<(String, String)>; 2],
     /// The detection head.
     head: Option<Id>,
     /// What is left out of the model.
@@ -128,19 +135,17 @@ struct Reader<'a, 'b> {
 }
 
 impl Reader<'_, '_> {
-    /// The model within wrappers for several devices or for preprocessing.
-    fn unwrapped(&self, mut object: Id) -> Id {
+    /// The model within wrappers for several devices or for preprocessing; the object itself where none has a model file.
+    fn unwrapped(&self, object: Id) -> Id {
         let pickle = &self.file.pickle;
+        let mut inner = Some(object);
         for _ in 0..4 {
-            if pickle.attribute(object, "yaml").is_some() {
-                break;
+            let Some(id) = inner else { break };
+            if pickle.attribute(id, "yaml").is_some() {
+                return id;
             }
-            let modules = pickle.attribute(object, "_modules");
-            let inner = modules.and_then(|m| pickle.entry(m, "module").or_else(|| pickle.entry(m, "model")));
-            match inner.filter(|&id| matches!(pickle.get(id), Value::Object { .. })) {
-                Some(inner) if pickle.attribute(inner, "_modules").is_some() => object = inner,
-                _ => break,
-            }
+            let modules = pickle.attribute(id, "_modules");
+            inner = modules.and_then(|m| pickle.entry(m, "module").or_else(|| pickle.entry(m, "model")));
         }
         object
     }
@@ -200,7 +205,7 @@ impl Reader<'_, '_> {
             "Conv" | "BottleneckCSP" => {
                 let act = pickle.attribute(object, "_modules").and_then(|modules| pickle.entry(modules, "act"));
                 if let Some(written) = act.and_then(|act| self.activation(act)) {
-                    self.activations.push((name.to_owned(), written));
+                    self.activations[usize::from(class != "Conv")].push((name.to_owned(), written));
                 }
             }
             "Detect" | "Segment" => self.head = Some(object),
@@ -222,16 +227,21 @@ impl Reader<'_, '_> {
         }
     }
 
-    /// The activation of all convolutions where it is not SiLU.
-    fn common_activation(&self) -> Result<Option<&str>, TorchError> {
-        let Some((first, activation)) = self.activations.first() else { return Ok(None) };
-        if let Some((name, other)) = self.activations.iter().find(|(_, a)| a != activation) {
-            return Err(TorchError::checkpoint(format!(
-                "mixes activations, {activation} in `{first}` and {other} in `{name}`, as YOLOv5 3.0 and 3.1 did; expected one \
-                 for the whole model"
-            )));
+    /// The activations of the whole model where they are not the usual ones.
+    fn common_activations(&self) -> Result<Activations, TorchError> {
+        let mut common = [const { None }; 2];
+        for (all, common) in self.activations.iter().zip(&mut common) {
+            let Some((first, activation)) = all.first() else { continue };
+            if let Some((name, other)) = all.iter().find(|(_, a)| a != activation) {
+                return Err(TorchError::checkpoint(format!(
+                    "mixes activations, {activation} in `{first}` and {other} in `{name}`; expected one for the whole model"
+                )));
+            }
+            *common = Some(activation.clone());
         }
-        Ok(Some(activation.as_str()).filter(|&a| a != "nn.SiLU()"))
+        let [convolutions, joined] = common;
+        let joined = joined.filter(|joined| Some(joined) != convolutions.as_ref());
+        Ok(Activations { convolutions: convolutions.filter(|a| a != "nn.SiLU()"), joined })
     }
 
     /// What the model says about itself.
@@ -266,7 +276,7 @@ impl Reader<'_, '_> {
         let img = img.and_then(|id| pickle.int(id)).and_then(|side| usize::try_from(side).ok());
         Ok(TorchModel {
             class,
-            yaml: model_yaml::text(pickle, yaml, self.common_activation()?)?,
+            yaml: model_yaml::text(pickle, yaml, &self.common_activations()?)?,
             file,
             names: self.names(object, head)?,
             anchors,

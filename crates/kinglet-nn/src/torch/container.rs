@@ -10,8 +10,10 @@ use super::zip::{Archive, is_archive};
 use crate::half::half_to_f32;
 use std::collections::HashMap;
 
-/// The first pickle of the old format: protocol 2 and the magic number 0x1950a86a20f9469cfc6c.
-const OLD: &[u8] = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.";
+/// The first pickle of the old format: the magic number 0x1950a86a20f9469cfc6c, behind the protocol and perhaps a frame.
+const OLD: &[u8] = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.";
+/// Where it may end.
+const OLD_END: usize = 32;
 
 /// A file's object and the numbers behind its tensors.
 #[derive(Debug)]
@@ -39,7 +41,7 @@ impl<'a> Container<'a> {
         if is_archive(bytes) {
             return Self::archive(bytes);
         }
-        if bytes.starts_with(OLD) {
+        if bytes[..bytes.len().min(OLD_END)].windows(OLD.len()).any(|window| window == OLD) {
             return Self::old(bytes);
         }
         Err(TorchError::Unsupported {
@@ -52,12 +54,6 @@ impl<'a> Container<'a> {
 
     fn archive(bytes: &'a [u8]) -> Result<Self, TorchError> {
         let archive = Archive::open(bytes)?;
-        if archive.has("code/") {
-            return Err(TorchError::Unsupported {
-                message: "is a TorchScript export, a program without its model file; use the checkpoint that it was exported from"
-                    .into(),
-            });
-        }
         if archive.get("byteorder").is_some_and(|order| order != b"little") {
             return Err(TorchError::Unsupported {
                 message: "holds big-endian numbers; save it on a little-endian machine".into(),

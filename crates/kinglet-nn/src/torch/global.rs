@@ -79,6 +79,8 @@ const INERT: &[(&str, &str)] = &[
     ("numpy.core.multiarray", "scalar"),
     ("numpy._core.multiarray", "_reconstruct"),
     ("numpy._core.multiarray", "scalar"),
+    ("numpy.core.numeric", "_frombuffer"),
+    ("numpy._core.numeric", "_frombuffer"),
     ("__builtin__", "object"),
     ("builtins", "object"),
     ("torch", "device"),

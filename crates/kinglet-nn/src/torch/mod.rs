@@ -31,7 +31,7 @@ pub struct TorchInfo {
     pub order: Vec<String>,
     /// What the file holds and nothing here needs.
     pub left_out: Vec<String>,
-    /// The last epoch; absent for a run that has finished.
+    /// The last epoch, as the file says it: -1 once the run has finished.
     pub epoch: Option<i64>,
     /// The model that the tensors belong to; absent for a bare state dict.
     pub model: Option<TorchModel>,

@@ -11,12 +11,21 @@ const KEYS: [&str; 9] =
 const BYTES: usize = kinglet_spec::limits::TEXT_BYTES;
 const NESTING: usize = kinglet_spec::limits::NESTING;
 
-/// The text; `activation` is that of the model's convolutions, where it is not the usual one.
-pub(super) fn text(pickle: &Pickle<'_>, yaml: Id, activation: Option<&str>) -> Result<String, TorchError> {
+/// Activations that lie in the program of the checkpoint's time and not in its model file.
+#[derive(Debug, Default)]
+pub(super) struct Activations {
+    /// Of all convolutions, where it is not SiLU.
+    pub convolutions: Option<String>,
+    /// Of `BottleneckCSP` after joining its branches, where it is not that of the convolutions (YOLOv5 3.0 and 3.1).
+    pub joined: Option<String>,
+}
+
+/// The text of the model file.
+pub(super) fn text(pickle: &Pickle<'_>, yaml: Id, activations: &Activations) -> Result<String, TorchError> {
     let mut out = String::new();
     for key in KEYS {
         let value = pickle.entry(yaml, key).filter(|&id| *pickle.get(id) != Value::None);
-        match (key, value, activation) {
+        match (key, value, &activations.convolutions) {
             ("activation", None, Some(activation)) => {
                 writeln!(out, "activation: {activation}").expect("a String grows")
             }
@@ -25,7 +34,10 @@ pub(super) fn text(pickle: &Pickle<'_>, yaml: Id, activation: Option<&str>) -> R
                 writeln!(out, "{key}:").expect("a String grows");
                 for &row in pickle.items(id).unwrap_or_default() {
                     out.push_str("  - ");
-                    write(pickle, row, 0, &mut out)?;
+                    match &activations.joined {
+                        Some(joined) if is_csp(pickle, row) => write_csp(pickle, row, joined, &mut out)?,
+                        _ => write(pickle, row, 0, &mut out)?,
+                    }
                     out.push('\n');
                 }
             }
@@ -44,6 +56,33 @@ pub(super) fn other_keys<'a>(pickle: &Pickle<'a>, yaml: Id) -> Vec<&'a str> {
     let Value::Dict(entries) = pickle.get(yaml) else { return Vec::new() };
     let names = entries.iter().filter_map(|(key, _)| pickle.text(*key));
     names.filter(|name| !KEYS.contains(name) && !["inplace", "names", "yaml_file"].contains(name)).collect()
+}
+
+/// Whether a row is one of `BottleneckCSP`.
+fn is_csp(pickle: &Pickle<'_>, row: Id) -> bool {
+    pickle.items(row).is_some_and(|fields| fields.len() == 4 && pickle.text(fields[2]) == Some("BottleneckCSP"))
+}
+
+/// The row with the activation as its last argument, behind the usual values of those that it leaves out.
+fn write_csp(pickle: &Pickle<'_>, row: Id, joined: &str, out: &mut String) -> Result<(), TorchError> {
+    const DEFAULTS: [&str; 4] = ["", "True", "1", "0.5"];
+    let fields = pickle.items(row).unwrap_or_default();
+    let arguments = pickle.items(fields[3]).unwrap_or_default();
+    out.push('[');
+    for &field in &fields[..3] {
+        write(pickle, field, 1, out)?;
+        out.push_str(", ");
+    }
+    out.push('[');
+    for (i, default) in DEFAULTS.iter().enumerate() {
+        match arguments.get(i) {
+            Some(&argument) => write(pickle, argument, 2, out)?,
+            None => out.push_str(default),
+        }
+        out.push_str(", ");
+    }
+    write!(out, "{joined}]]").expect("a String grows");
+    Ok(())
 }
 
 fn write(pickle: &Pickle<'_>, id: Id, depth: usize, out: &mut String) -> Result<(), TorchError> {

@@ -57,7 +57,7 @@ impl<'a> Archive<'a> {
     pub(super) fn open(file: &'a [u8]) -> Result<Self, TorchError> {
         let bytes = Bytes(file);
         let (mut at, count) = directory(bytes)?;
-        let (mut entries, mut total) = (HashMap::new(), 0);
+        let (mut entries, mut total, mut compressed) = (HashMap::new(), 0, None);
         for number in 0..count {
             let what = format!("entry {number} of {count} of the directory");
             if bytes.number(at, 4, &what)? != u64::from(CENTRAL) {
@@ -72,13 +72,10 @@ impl<'a> Archive<'a> {
             let mut sizes = [field(20, 4)?, field(24, 4)?, field(42, 4)?];
             widen(&mut sizes, bytes.slice(at + 46 + name_len, extra_len, &what)?, name)?;
             let [packed, size, offset] = sizes;
+            at += 46 + name_len + extra_len + comment_len;
             if method != 0 || packed != size {
-                return Err(TorchError::Unsupported {
-                    message: format!(
-                        "is an archive whose entry `{name}` is compressed ({packed} bytes for {size}); PyTorch stores entries \
-                         as they are, so this is no checkpoint as `torch.save` writes it: unpack it if it holds one, or save it again"
-                    ),
-                });
+                compressed.get_or_insert((name, packed, size));
+                continue;
             }
             let data = content(bytes, offset, size, name)?;
             total += data.len();
@@ -92,19 +89,25 @@ impl<'a> Archive<'a> {
                 )));
             }
             entries.insert(name, data);
-            at += 46 + name_len + extra_len + comment_len;
         }
-        Ok(Archive { entries: without_folder(entries) })
+        match compressed {
+            Some((name, _, _)) if name.contains("/code/") => Err(TorchError::Unsupported {
+                message: "is a TorchScript export, a program without its model file; use the checkpoint that it was exported from"
+                    .into(),
+            }),
+            Some((name, packed, size)) => Err(TorchError::Unsupported {
+                message: format!(
+                    "is an archive whose entry `{name}` is compressed ({packed} bytes for {size}), and PyTorch stores entries as \
+                     they are: this is no checkpoint as `torch.save` writes it; unpack it if it holds one, or save it again"
+                ),
+            }),
+            None => Ok(Archive { entries: without_folder(entries) }),
+        }
     }
 
     /// An entry's bytes.
     pub(super) fn get(&self, name: &str) -> Option<&'a [u8]> {
         self.entries.get(name).copied()
-    }
-
-    /// Whether there is an entry that begins with this.
-    pub(super) fn has(&self, prefix: &str) -> bool {
-        self.entries.keys().any(|name| name.starts_with(prefix))
     }
 }
 
