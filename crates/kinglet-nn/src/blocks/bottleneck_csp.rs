@@ -20,8 +20,7 @@ pub struct BottleneckCsp {
 
 impl Block for BottleneckCsp {
     const NAME: &'static str = "BottleneckCSP";
-    const ARGUMENTS: &'static str =
-        "c_out, shortcut = True, groups = 1, expansion = 0.5, activation of the joined branches = the model's";
+    const ARGUMENTS: &'static str = "c_out, shortcut = True, groups = 1, expansion = 0.5, joined activation = True";
     const SUMMARY: &'static str =
         "Cross-stage partial block of four convolutions with BatchNorm on the joined branches";
     const REPEATS: Repeats = Repeats::Inside;

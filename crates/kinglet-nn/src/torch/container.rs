@@ -31,9 +31,10 @@ enum Storages<'a> {
     Old(HashMap<&'a str, &'a [u8]>),
 }
 
-/// Whether these bytes are a PyTorch file.
+/// Whether these bytes are a PyTorch file. A safetensors file begins with the length of its header, which may look like
+/// either kind, and then a brace.
 pub(crate) fn recognises(bytes: &[u8]) -> bool {
-    is_archive(bytes) || bytes.first() == Some(&0x80)
+    bytes.get(8) != Some(&b'{') && (is_archive(bytes) || bytes.first() == Some(&0x80))
 }
 
 impl<'a> Container<'a> {

@@ -1,8 +1,8 @@
 //! PyTorch checkpoints, read without Python and without running anything in them.
 //!
 //! A checkpoint of YOLOv5 is a pickle: a program for a small stack machine that builds Python objects, and may call any
-//! function on the way. `pickle` follows that program and builds values instead; `global` is the closed list of what may
-//! be imported; `container` finds the numbers; `checkpoint` knows how YOLOv5 lays out its models.
+//! function on the way. `machine` follows that program and builds the values of `pickle` instead; `global` is the closed
+//! list of what may be imported; `container` finds the numbers; `checkpoint` knows how YOLOv5 lays out its models.
 //!
 //! Tensors come out under PyTorch's names and in PyTorch's order, widened to `f32`.
 
@@ -10,6 +10,7 @@ mod checkpoint;
 mod container;
 mod error;
 mod global;
+mod machine;
 mod model_yaml;
 mod pickle;
 mod zip;
