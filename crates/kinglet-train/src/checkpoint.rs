@@ -166,14 +166,14 @@ pub fn load_model(path: &Path) -> Result<LoadedModel, TrainError> {
     let mut file = WeightsFile::load(path)?;
     let header = header(&file, path)?;
     file.check_finite(path)?;
-    let mut model = build(&header)?;
-    if model.anchors.len() != header.anchors.len() {
-        let message = format!(
-            "has anchors for {} levels, its model file has a head of {}: the file is damaged",
-            header.anchors.len(),
-            model.anchors.len()
-        );
-        return Err(TrainError::Checkpoint { path: path.to_owned(), message });
+    let mut model = build(&header, path)?;
+    if let Some(torch) = file.torch.as_ref().and_then(|info| info.model.as_ref()) {
+        let expected: Vec<f32> = model.spec.head_strides.iter().map(|&stride| stride as f32).collect();
+        if torch.strides != expected {
+            let message =
+                format!("has the strides {:?}, its model file gives {expected:?}: the file is damaged", torch.strides);
+            return Err(TrainError::Checkpoint { path: path.to_owned(), message });
+        }
     }
     let report = file.transfer(&mut model);
     if !report.complete() {
@@ -189,12 +189,28 @@ pub fn load_model(path: &Path) -> Result<LoadedModel, TrainError> {
     Ok(LoadedModel { model, names: header.names, img: header.img, options: header.options, torch: file.torch.take() })
 }
 
+/// Gives a model the anchors of a header.
+///
+/// # Errors
+/// Other numbers of levels or of anchors than the model's head has.
+pub(crate) fn take_anchors(model: &mut Model, header: &Header, path: &Path) -> Result<(), TrainError> {
+    let counts = |anchors: &[Vec<[f32; 2]>]| anchors.iter().map(Vec::len).collect::<Vec<_>>();
+    let (expected, found) = (counts(&model.anchors), counts(&header.anchors));
+    if expected != found {
+        let message =
+            format!("has {found:?} anchors on its levels, the head of its model has {expected:?}: the file is damaged");
+        return Err(TrainError::Checkpoint { path: path.to_owned(), message });
+    }
+    model.anchors.clone_from(&header.anchors);
+    Ok(())
+}
+
 /// The model of a header, with initialised parameters and the header's anchors.
-pub(crate) fn build(header: &Header) -> Result<Model, TrainError> {
+fn build(header: &Header, path: &Path) -> Result<Model, TrainError> {
     let side = header.img.div_ceil(32).max(2) * 32;
     let options = ResolveOptions { nc: Some(header.names.len()), image: [side, side], channels: 3 };
     let mut model = Model::from_yaml(&header.model_yaml, &header.model_file, &options)?;
-    model.anchors.clone_from(&header.anchors);
+    take_anchors(&mut model, header, path)?;
     model.params.initialise(0);
     Ok(model)
 }

@@ -234,7 +234,7 @@ impl Trainer {
                         header.names, train.names
                     )));
                 }
-                model.anchors.clone_from(&header.anchors);
+                checkpoint::take_anchors(&mut model, header, &path)?;
                 let averaged = tensors(file, &model, "").map_err(damaged)?;
                 let trained = tensors(file, &model, "train.").map_err(damaged)?;
                 model.params.values_mut().iter_mut().zip(&trained).for_each(|(to, from)| to.clone_from(from));
@@ -605,7 +605,7 @@ fn start_weights(options: &TrainOptions, model: &mut Model, observer: &mut dyn O
     if let Ok(header) = checkpoint::header(&file, path)
         && header.model_yaml == options.model_yaml
     {
-        model.anchors = header.anchors;
+        checkpoint::take_anchors(model, &header, path)?;
     }
     Ok(())
 }

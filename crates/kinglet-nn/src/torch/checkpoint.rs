@@ -14,11 +14,16 @@ use std::collections::BTreeMap;
 /// Tensors by name: shape and numbers.
 pub(crate) type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
+/// Widths and heights in pixels, by level.
+type Anchors = Vec<Vec<[f32; 2]>>;
+
 /// Most modules within modules, and modules at all.
 const DEPTH: usize = 64;
 const MODULES: usize = 50_000;
 /// Of BatchNorm in YOLOv5's models.
 const BATCH_NORM_EPS: f64 = 1e-3;
+/// Most numbers in the anchors of a head.
+const ANCHOR_VALUES: usize = 4096;
 /// Buffers of the head that are not weights.
 const HEAD_BUFFERS: [&str; 3] = ["anchors", "anchor_grid", "stride"];
 
@@ -267,7 +272,7 @@ impl Reader<'_, '_> {
         };
         let others = model_yaml::other_keys(pickle, yaml);
         self.notes.extend(others.iter().map(|key| format!("the model file's `{key}`")));
-        let anchors = self.anchors(head)?;
+        let (anchors, strides) = self.anchors(head)?;
         let text = pickle.attribute(object, "yaml_file").and_then(|id| pickle.text(id)).unwrap_or_default();
         let file = text.rsplit(['/', '\\']).next().filter(|f| !f.is_empty()).unwrap_or("model.yaml").to_owned();
         let root = pickle.root();
@@ -280,6 +285,7 @@ impl Reader<'_, '_> {
             file,
             names: self.names(object, head)?,
             anchors,
+            strides,
             img: img.filter(|side| (32..=8192).contains(side)),
         })
     }
@@ -314,14 +320,14 @@ impl Reader<'_, '_> {
         })
     }
 
-    /// The head's anchors in pixels.
-    fn anchors(&self, head: Id) -> Result<Vec<Vec<[f32; 2]>>, TorchError> {
+    /// The head's anchors in pixels, and its strides.
+    fn anchors(&self, head: Id) -> Result<(Anchors, Vec<f32>), TorchError> {
         let pickle = &self.file.pickle;
         let numbers = |id: Option<Id>, name: &str| -> Result<(Vec<usize>, Vec<f32>), TorchError> {
-            let id = id.filter(|&id| self.file.describe(id).is_some_and(|(_, s)| s.iter().product::<usize>() <= 4096));
-            let id = id.ok_or_else(|| TorchError::checkpoint(format!("has a head without `{name}`: it is damaged")))?;
-            let shape = self.file.describe(id).map(|(_, shape)| shape.to_vec()).unwrap_or_default();
-            Ok((shape, self.file.numbers(id, name, &mut 4096)?))
+            let missing = || TorchError::checkpoint(format!("has a head without `{name}`: it is damaged"));
+            let id = id.ok_or_else(missing)?;
+            let (_, shape) = self.file.describe(id).ok_or_else(missing)?;
+            Ok((shape.to_vec(), self.file.numbers(id, name, &mut { ANCHOR_VALUES })?))
         };
         let buffer = |key| pickle.attribute(head, "_buffers").and_then(|buffers| pickle.entry(buffers, key));
         let (shape, cells) = numbers(buffer("anchors"), "anchors")?;
@@ -337,7 +343,7 @@ impl Reader<'_, '_> {
         }
         let level =
             |(cells, stride): (&[f32], &f32)| cells.chunks_exact(2).map(|c| [c[0] * stride, c[1] * stride]).collect();
-        Ok(cells.chunks_exact(anchors * 2).zip(&strides).map(level).collect())
+        Ok((cells.chunks_exact(anchors * 2).zip(&strides).map(level).collect(), strides))
     }
 }
 

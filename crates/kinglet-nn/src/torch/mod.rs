@@ -51,6 +51,8 @@ pub struct TorchModel {
     pub names: Vec<String>,
     /// Anchors in pixels, by level.
     pub anchors: Vec<Vec<[f32; 2]>>,
+    /// Input pixels a cell, by level.
+    pub strides: Vec<f32>,
     /// Image side of the training, where the file tells.
     pub img: Option<usize>,
 }

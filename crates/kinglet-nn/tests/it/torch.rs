@@ -96,7 +96,7 @@ fn a_checkpoint_gives_its_weights_model_file_names_and_anchors() {
     assert_eq!((model.class.as_str(), model.file.as_str()), ("models.yolo.Model", "tiny.yaml"));
     assert_eq!(model.names, ["cat", "dog"]);
     // 1.5 and 2.25 cells of 8 pixels: the buffer counts, not the model file's 10 x 13.
-    assert_eq!(model.anchors, [[[12.0, 18.0]]]);
+    assert_eq!((model.anchors, model.strides), (vec![vec![[12.0, 18.0]]], vec![8.0]));
     let expected = "nc: 2\ndepth_multiple: 0.33\nwidth_multiple: 1\nanchors:\n  - [10, 13]\nbackbone:\n  \
                     - [-1, 1, Conv, [8]]\nhead:\n  - [0, 1, Detect, [nc, anchors]]\n";
     assert_eq!(model.yaml, expected);

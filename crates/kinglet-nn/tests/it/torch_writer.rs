@@ -47,7 +47,7 @@ impl Pickle {
     }
 
     pub fn tensor(self, tensor: &Tensor<'_>) -> Self {
-        let count: usize = tensor.shape.iter().product();
+        let len = tensor.len.unwrap_or_else(|| tensor.shape.iter().product::<usize>() as i64);
         let mut strides = vec![1; tensor.shape.len()];
         for axis in (1..tensor.shape.len()).rev() {
             strides[axis - 1] = strides[axis] * tensor.shape[axis];
@@ -58,7 +58,7 @@ impl Pickle {
             .global("torch", tensor.storage)
             .text(tensor.key)
             .text("cpu")
-            .int(tensor.len.unwrap_or(count as i64))
+            .int(len)
             .raw(b"tQK\x00")
             .ints(tensor.shape)
             .ints(&strides)
