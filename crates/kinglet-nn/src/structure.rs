@@ -37,39 +37,37 @@ fn layers<'a, T>(tensors: impl Iterator<Item = (&'a str, T)>) -> Vec<Layer<'a, T
 ///
 /// A later difference is reported with nothing copied: the state dict is of another size of the backbone.
 pub(crate) fn transfer(file: &WeightsFile, model: &mut Model) -> Option<Transfer> {
-    let order = order(file);
-    let theirs = layers(order.iter().map(|&name| (name, &file.tensors[name])));
+    let theirs = layers(order(file).into_iter().filter_map(|name| Some((name, file.tensors.get(name)?))));
     let in_backbone = |name: &str| model.layer_of(name).is_some_and(|layer| layer < model.spec.backbone_len);
     let params = model.params.iter().map(|(id, param)| (param.name.as_str(), (id, &param.shape)));
     let ours = layers(params.filter(|(name, _)| in_backbone(name)));
     let mut report = Transfer { by_structure: true, ..Default::default() };
-    let mut copies: Vec<(ParamId, &str, &str, &[f32])> = Vec::new();
+    let mut copies: Vec<(ParamId, &[f32])> = Vec::new();
+    let mut used = Vec::new();
     for norms in [false, true] {
-        let mut theirs = theirs.iter().filter(|layer| layer.is_norm() == norms);
+        let mut others = theirs.iter().filter(|layer| layer.is_norm() == norms);
         for layer in ours.iter().filter(|layer| layer.is_norm() == norms) {
-            let other = theirs.next()?;
+            let other = others.next()?;
             for &(leaf, (id, shape)) in &layer.tensors {
                 let (_, (found, values)) = other.tensors.iter().find(|(other, _)| *other == leaf)?;
                 if flat(found) == flat(shape) {
-                    copies.push((id, layer.name, leaf, values));
+                    copies.push((id, values));
+                    report.loaded.push(format!("{}.{leaf}", layer.name));
                 } else if copies.is_empty() {
                     return None;
                 } else {
-                    report.mismatched.push((format!("{}.{leaf}", other.name), found.clone(), shape.clone()));
-                    return Some(report);
+                    let mismatched = vec![(format!("{}.{leaf}", other.name), found.clone(), shape.clone())];
+                    return Some(Transfer { by_structure: true, mismatched, ..Default::default() });
                 }
             }
-            report.unexpected.push(other.name.to_owned());
+            used.push(other.name);
         }
     }
-    let used = std::mem::take(&mut report.unexpected);
-    let left = theirs.iter().filter(|layer| !used.iter().any(|name| name == layer.name));
-    report.unexpected =
-        left.flat_map(|layer| layer.tensors.iter().map(|(leaf, _)| format!("{}.{leaf}", layer.name))).collect();
-    report.loaded = copies.iter().map(|(_, name, leaf, _)| format!("{name}.{leaf}")).collect();
+    for layer in theirs.iter().filter(|layer| !used.contains(&layer.name)) {
+        report.unexpected.extend(layer.tensors.iter().map(|(leaf, _)| format!("{}.{leaf}", layer.name)));
+    }
     let missing = model.params.iter().filter(|(_, param)| !in_backbone(&param.name));
     report.missing = missing.map(|(_, param)| param.name.clone()).collect();
-    let copies: Vec<(ParamId, &[f32])> = copies.into_iter().map(|(id, _, _, values)| (id, values)).collect();
     for (id, values) in copies {
         model.params.get_mut(id).copy_from_slice(values);
     }

@@ -1,6 +1,6 @@
 //! PyTorch files written by hand: what is read, and what is refused.
 
-use crate::torch_writer::{Pickle, Tensor, archive, old_format};
+use crate::torch_writer::{Pickle, Tensor, archive, archive64, old_format};
 use kinglet_nn::{Model, WeightsFile};
 use kinglet_spec::ResolveOptions;
 use std::path::Path;
@@ -335,6 +335,16 @@ fn archives_that_lie_are_refused() {
     );
     assert!(parse(&file).unwrap_err().contains("overlap"));
     assert!(parse(&archive(&[("readme.txt", b"hello")])).unwrap_err().contains("without `data.pkl`"));
+}
+
+#[test]
+fn archives_of_64_bits_are_read() {
+    // A file of one entry: the pickle is found, its storage is not.
+    let good = archive64("x/data.pkl", &state_dict("FloatStorage", &[6]));
+    assert!(parse(&good).unwrap_err().contains("tensor `w`: its storage `0` is missing"));
+    for len in 0..good.len() {
+        assert!(!parse(&good[..len]).unwrap_err().contains("its storage"), "cut at {len}");
+    }
 }
 
 #[test]

@@ -123,3 +123,26 @@ pub fn old_format(object: &[u8], storages: &[(&str, u64, &[u8])]) -> Vec<u8> {
     }
     out
 }
+
+/// The same with the 64-bit records that PyTorch writes: places and sizes of the directory and of its entry are only there.
+pub fn archive64(name: &str, data: &[u8]) -> Vec<u8> {
+    let (crc, len) = (crc32(data).to_le_bytes(), (data.len() as u64).to_le_bytes());
+    let name_len = (name.len() as u16).to_le_bytes();
+    let narrow = [0xff; 4];
+    let common = |extra: u16| {
+        [&[45, 0, 0, 0, 0, 0, 0, 0, 0, 0][..], &crc, &narrow, &narrow, &name_len, &extra.to_le_bytes()].concat()
+    };
+    let mut out = [&b"PK\x03\x04"[..], &common(0), name.as_bytes(), data].concat();
+    let directory = out.len() as u64;
+    // Behind another extra field (id 9, two bytes): sizes and the offset, 0.
+    let extra = [&[9, 0, 2, 0, 7, 7, 1, 0, 24, 0][..], &len, &len, &[0; 8]].concat();
+    let entry = [&b"PK\x01\x02\x2d\x00"[..], &common(extra.len() as u16), &[0; 10], &narrow, name.as_bytes(), &extra];
+    out.extend(entry.concat());
+    let (end, size) = (out.len() as u64, out.len() as u64 - directory);
+    let one = 1u64.to_le_bytes();
+    let numbers = [one, one, size.to_le_bytes(), directory.to_le_bytes()].concat();
+    out.extend([&b"PK\x06\x06"[..], &44u64.to_le_bytes(), &[45, 0, 45, 0], &[0; 8], &numbers].concat());
+    out.extend([&b"PK\x06\x07"[..], &[0; 4], &end.to_le_bytes(), &[1, 0, 0, 0]].concat());
+    out.extend([&b"PK\x05\x06"[..], &[0; 4], &[0xff; 12], &[0, 0]].concat());
+    out
+}
