@@ -122,7 +122,16 @@ impl Observer for Console<'_> {
         if !transfer.mismatched.is_empty() {
             line.push_str(&format!("; {} have other shapes and start at random", transfer.mismatched.len()));
         }
-        if transfer.loaded.len() * 2 < transfer.total() {
+        if transfer.by_structure {
+            self.printer.say(&format!(
+                "{line}: the backbone, matched layer by layer; neck and head start at random{}",
+                if transfer.unexpected.is_empty() {
+                    String::new()
+                } else {
+                    format!(", {} tensors behind the backbone are not used", transfer.unexpected.len())
+                }
+            ));
+        } else if transfer.loaded.len() * 2 < transfer.total() {
             self.printer.warn(&format!("{line}: these weights are mostly of another model"));
         } else {
             self.printer.say(&line);

@@ -74,9 +74,9 @@ impl From<kinglet_train::TrainError> for CliError {
         match error {
             // Writing is the only thing that the trainer does with files beside loading what others load.
             kinglet_train::TrainError::Io { path, source, .. } => CliError::write(&path, &source),
-            kinglet_train::TrainError::Weights(error) => {
-                CliError::input(format!("{error}; expected a .safetensors file as `kinglet train` writes it"))
-            }
+            kinglet_train::TrainError::Weights(error @ kinglet_nn::WeightsError::Format { .. }) => CliError::input(
+                format!("{error}; expected weights as `kinglet train` writes them, or a YOLOv5 checkpoint (.pt)"),
+            ),
             other => CliError::input(other),
         }
     }

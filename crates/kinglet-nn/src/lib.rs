@@ -8,9 +8,12 @@
 mod block;
 pub mod blocks;
 mod decode;
+mod half;
 mod model;
 mod recorder;
+mod structure;
 mod summary;
+mod torch;
 mod weights;
 
 pub use block::{Block, Entry};
@@ -19,4 +22,5 @@ pub use decode::Head;
 pub use model::{Model, Recording, SizeError};
 pub use recorder::{Conv, Recorder};
 pub use summary::{LayerSummary, Summary};
+pub use torch::{TorchError, TorchInfo, TorchModel};
 pub use weights::{Transfer, WeightsError, WeightsFile};

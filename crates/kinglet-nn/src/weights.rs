@@ -1,6 +1,8 @@
-//! Weights on disk: safetensors with PyTorch's names and order, the model's YAML inside.
+//! Weights on disk: safetensors with PyTorch's names and order, the model's YAML inside; PyTorch's own files are read too.
 
-use crate::Model;
+use crate::half::half_to_f32;
+use crate::torch::{self, TorchError, TorchInfo};
+use crate::{Model, structure};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -20,15 +22,49 @@ pub enum WeightsError {
         source: std::io::Error,
     },
     /// The file is not safetensors.
-    #[error("`{}` is not a safetensors file: {message}", path.display())]
+    #[error("`{}` is neither a safetensors file nor one of PyTorch's: {message}", path.display())]
     Format {
         /// The file.
         path: PathBuf,
         /// What the reader says.
         message: String,
     },
+    /// A PyTorch file that cannot be read.
+    #[error("`{}` {source}", path.display())]
+    Torch {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: TorchError,
+    },
+    /// Weights that are not numbers.
+    #[error(
+        "`{}`: tensor `{name}` has {count} of {total} values that are not finite (the first is number {first}): the training \
+         diverged, or the file is damaged; take an earlier checkpoint",
+        path.display()
+    )]
+    NotFinite {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// How many of its values.
+        count: usize,
+        /// Its number of values.
+        total: usize,
+        /// Position of the first.
+        first: usize,
+    },
+    /// Larger than any checkpoint.
+    #[error("`{}` has {bytes} bytes; weights of at most {MAX_BYTES} bytes are read", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        bytes: u64,
+    },
     /// A tensor of a kind that weights do not have.
-    #[error("`{}`: tensor `{name}` is {dtype}, expected F32 or F16", path.display())]
+    #[error("`{}`: tensor `{name}` is {dtype}, expected F32, F16, BF16 or F64", path.display())]
     Dtype {
         /// The file.
         path: PathBuf,
@@ -39,6 +75,9 @@ pub enum WeightsError {
     },
 }
 
+/// Largest file that is read; a checkpoint of the largest YOLOv5 with its optimiser has about 1 GB.
+const MAX_BYTES: u64 = 4 << 30;
+
 /// The content of a weights file.
 #[derive(Debug, Clone, Default)]
 pub struct WeightsFile {
@@ -46,6 +85,8 @@ pub struct WeightsFile {
     pub tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
     /// Text entries: `model_yaml`, `names`, and whatever the writer added.
     pub metadata: HashMap<String, String>,
+    /// What a file of PyTorch's says about itself; absent for safetensors.
+    pub torch: Option<TorchInfo>,
 }
 
 /// What became of a file's tensors in a model.
@@ -59,6 +100,8 @@ pub struct Transfer {
     pub unexpected: Vec<String>,
     /// Names with different shapes: (name, in the file, in the model).
     pub mismatched: Vec<(String, Vec<usize>, Vec<usize>)>,
+    /// Whether the names differ throughout and the backbone was found by its structure.
+    pub by_structure: bool,
 }
 
 impl Transfer {
@@ -73,33 +116,51 @@ impl Transfer {
     }
 }
 
-fn half_to_f32(bits: u16) -> f32 {
-    let sign = if bits & 0x8000 == 0 { 1.0 } else { -1.0 };
-    let (exponent, fraction) = (i32::from(bits >> 10 & 0x1f), f32::from(bits & 0x3ff));
-    sign * match exponent {
-        0 => fraction * 2f32.powi(-24),
-        31 if fraction == 0.0 => f32::INFINITY,
-        31 => f32::NAN,
-        e => (1.0 + fraction / 1024.0) * 2f32.powi(e - 15),
-    }
-}
-
 impl WeightsFile {
-    /// Reads a safetensors file.
+    /// Reads a weights file: safetensors, or a checkpoint of PyTorch's; the content decides.
     ///
     /// # Errors
-    /// A file that cannot be read, is not safetensors, or holds other types than F32 and F16.
+    /// A file that cannot be read, is of another kind, is damaged, or holds other types than floating-point numbers.
     pub fn load(path: &Path) -> Result<Self, WeightsError> {
-        let bytes =
-            std::fs::read(path).map_err(|source| WeightsError::Io { action: "read", path: path.to_owned(), source })?;
-        Self::parse(&bytes, path)
+        let io = |source| WeightsError::Io { action: "read", path: path.to_owned(), source };
+        let bytes = std::fs::metadata(path).map_err(io)?.len();
+        if bytes > MAX_BYTES {
+            return Err(WeightsError::TooLarge { path: path.to_owned(), bytes });
+        }
+        Self::parse(&std::fs::read(path).map_err(io)?, path)
     }
 
-    /// Reads the bytes of a safetensors file; `path` is for messages.
+    /// Reads the bytes of a weights file; `path` is for messages.
     ///
     /// # Errors
     /// As [`Self::load`].
     pub fn parse(bytes: &[u8], path: &Path) -> Result<Self, WeightsError> {
+        if torch::recognises(bytes) {
+            let torch = |source| WeightsError::Torch { path: path.to_owned(), source };
+            let (tensors, info) = torch::read(bytes).map_err(torch)?;
+            let file = WeightsFile { tensors, torch: Some(info), ..Default::default() };
+            file.check_finite(path)?;
+            return Ok(file);
+        }
+        Self::parse_safetensors(bytes, path)
+    }
+
+    /// Whether all values are numbers.
+    ///
+    /// # Errors
+    /// Names the first tensor that holds others.
+    pub fn check_finite(&self, path: &Path) -> Result<(), WeightsError> {
+        for (name, (_, values)) in &self.tensors {
+            if let Some(first) = values.iter().position(|v| !v.is_finite()) {
+                let count = values.iter().filter(|v| !v.is_finite()).count();
+                let (path, name) = (path.to_owned(), name.clone());
+                return Err(WeightsError::NotFinite { path, name, count, total: values.len(), first });
+            }
+        }
+        Ok(())
+    }
+
+    fn parse_safetensors(bytes: &[u8], path: &Path) -> Result<Self, WeightsError> {
         let format =
             |e: safetensors::SafeTensorError| WeightsError::Format { path: path.to_owned(), message: e.to_string() };
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(format)?;
@@ -112,6 +173,14 @@ impl WeightsFile {
                 }
                 Dtype::F16 => {
                     view.data().chunks_exact(2).map(|b| half_to_f32(u16::from_le_bytes([b[0], b[1]]))).collect()
+                }
+                Dtype::BF16 => {
+                    let widened = |b: &[u8]| f32::from_bits(u32::from(u16::from_le_bytes([b[0], b[1]])) << 16);
+                    view.data().chunks_exact(2).map(widened).collect()
+                }
+                Dtype::F64 => {
+                    let (numbers, _) = view.data().as_chunks::<8>();
+                    numbers.iter().map(|b| f64::from_le_bytes(*b) as f32).collect()
                 }
                 other => {
                     return Err(WeightsError::Dtype { path: path.to_owned(), name, dtype: format!("{other:?}") });
@@ -152,7 +221,8 @@ impl WeightsFile {
         safetensors::serialize(views, metadata)
     }
 
-    /// Copies tensors into the model where names and shapes agree.
+    /// Copies tensors into the model where names and shapes agree. Where no name agrees, as with a state dict of
+    /// torchvision's or timm's, the backbone is looked for by its structure.
     pub fn transfer(&self, model: &mut Model) -> Transfer {
         let mut report = Transfer::default();
         let wanted: Vec<_> = model.params.iter().map(|(id, p)| (id, p.name.clone(), p.shape.clone())).collect();
@@ -165,6 +235,12 @@ impl WeightsFile {
                     report.loaded.push(name);
                 }
             }
+        }
+        if report.loaded.is_empty()
+            && report.mismatched.is_empty()
+            && let Some(found) = structure::transfer(self, model)
+        {
+            return found;
         }
         report.unexpected = self.tensors.keys().filter(|name| model.params.find(name).is_none()).cloned().collect();
         report

@@ -2,11 +2,11 @@
 //!
 //! The averaged weights stand under PyTorch's names, so that the file serves as weights too. `train.*` are the weights
 //! being trained, `optim.*` the optimiser's state; both are absent once a run has finished. The metadata entry `kinglet` is
-//! JSON: model YAML, class names, anchors, settings and progress.
+//! JSON: model YAML, class names, anchors, settings and progress. A checkpoint of YOLOv5's says the same in its own way.
 
 use crate::TrainError;
 use crate::options::TrainOptions;
-use kinglet_nn::{Model, WeightsFile};
+use kinglet_nn::{Model, TorchInfo, WeightsFile};
 use kinglet_spec::ResolveOptions;
 use serde::{Deserialize, Serialize};
 use std::io::Write;
@@ -14,6 +14,10 @@ use std::path::Path;
 
 /// The metadata entry.
 const KEY: &str = "kinglet";
+/// Of the format.
+pub(crate) const VERSION: u32 = 1;
+/// Image side of a training that does not tell it, as in YOLOv5.
+const USUAL_SIDE: usize = 640;
 
 /// What a checkpoint says beside its tensors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -68,6 +72,28 @@ pub struct LoadedModel {
     pub img: usize,
     /// Settings of the run.
     pub options: Option<TrainOptions>,
+    /// What the file says about itself where it is one of PyTorch's.
+    pub torch: Option<TorchInfo>,
+}
+
+impl LoadedModel {
+    /// The bytes of a checkpoint with this model, as a finished run leaves it.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut file = WeightsFile::default();
+        file.insert_model(&self.model, "", self.model.params.values());
+        let header = Header {
+            version: VERSION,
+            model_yaml: self.model.spec.yaml.clone(),
+            model_file: self.model.spec.name.clone(),
+            names: self.names.clone(),
+            anchors: self.model.anchors.clone(),
+            img: self.img,
+            options: self.options.clone(),
+            progress: None,
+        };
+        set_header(&mut file, &header);
+        file.to_bytes().expect("shapes agree with values by construction")
+    }
 }
 
 /// Writes a file so that it is either the old or the new one, whatever happens.
@@ -103,12 +129,31 @@ pub(crate) fn set_header(file: &mut WeightsFile, header: &Header) {
 /// A file without one, or from a later version.
 pub fn header(file: &WeightsFile, path: &Path) -> Result<Header, TrainError> {
     let wrong = |message: String| TrainError::Checkpoint { path: path.to_owned(), message };
+    if let Some(model) = file.torch.as_ref().and_then(|info| info.model.as_ref()) {
+        return Ok(Header {
+            version: VERSION,
+            model_yaml: model.yaml.clone(),
+            model_file: model.file.clone(),
+            names: model.names.clone(),
+            anchors: model.anchors.clone(),
+            img: model.img.unwrap_or(USUAL_SIDE),
+            options: None,
+            progress: None,
+        });
+    }
     let json = file.metadata.get(KEY).ok_or_else(|| {
-        wrong("holds tensors but no model: expected the metadata entry `kinglet` that `kinglet train` writes".into())
+        let expected = match file.torch {
+            Some(_) => "a checkpoint with its model, as YOLOv5 saves it",
+            None => "the metadata entry `kinglet` that `kinglet train` writes",
+        };
+        wrong(format!(
+            "holds tensors but no model: expected {expected}; to begin a training from these tensors, name the model file as \
+             well: `kinglet train --weights FILE --cfg MODEL`"
+        ))
     })?;
     let header: Header = serde_json::from_str(json).map_err(|e| wrong(format!("has a damaged header: {e}")))?;
-    if header.version != 1 {
-        return Err(wrong(format!("has format version {}, this program reads version 1", header.version)));
+    if header.version != VERSION {
+        return Err(wrong(format!("has format version {}, this program reads version {VERSION}", header.version)));
     }
     Ok(header)
 }
@@ -118,9 +163,18 @@ pub fn header(file: &WeightsFile, path: &Path) -> Result<Header, TrainError> {
 /// # Errors
 /// A file that is no checkpoint, or lacks tensors of its own model.
 pub fn load_model(path: &Path) -> Result<LoadedModel, TrainError> {
-    let file = WeightsFile::load(path)?;
+    let mut file = WeightsFile::load(path)?;
     let header = header(&file, path)?;
-    let mut model = build(&header)?;
+    file.check_finite(path)?;
+    let mut model = build(&header, path)?;
+    if let Some(torch) = file.torch.as_ref().and_then(|info| info.model.as_ref()) {
+        let expected: Vec<f32> = model.spec.head_strides.iter().map(|&stride| stride as f32).collect();
+        if torch.strides != expected {
+            let message =
+                format!("has the strides {:?}, its model file gives {expected:?}: the file is damaged", torch.strides);
+            return Err(TrainError::Checkpoint { path: path.to_owned(), message });
+        }
+    }
     let report = file.transfer(&mut model);
     if !report.complete() {
         let missing = report.missing.iter().chain(report.mismatched.iter().map(|m| &m.0)).next();
@@ -132,15 +186,31 @@ pub fn load_model(path: &Path) -> Result<LoadedModel, TrainError> {
         );
         return Err(TrainError::Checkpoint { path: path.to_owned(), message });
     }
-    Ok(LoadedModel { model, names: header.names, img: header.img, options: header.options })
+    Ok(LoadedModel { model, names: header.names, img: header.img, options: header.options, torch: file.torch.take() })
+}
+
+/// Gives a model the anchors of a header.
+///
+/// # Errors
+/// Other numbers of levels or of anchors than the model's head has.
+pub(crate) fn take_anchors(model: &mut Model, header: &Header, path: &Path) -> Result<(), TrainError> {
+    let counts = |anchors: &[Vec<[f32; 2]>]| anchors.iter().map(Vec::len).collect::<Vec<_>>();
+    let (expected, found) = (counts(&model.anchors), counts(&header.anchors));
+    if expected != found {
+        let message =
+            format!("has {found:?} anchors on its levels, the head of its model has {expected:?}: the file is damaged");
+        return Err(TrainError::Checkpoint { path: path.to_owned(), message });
+    }
+    model.anchors.clone_from(&header.anchors);
+    Ok(())
 }
 
 /// The model of a header, with initialised parameters and the header's anchors.
-pub(crate) fn build(header: &Header) -> Result<Model, TrainError> {
+fn build(header: &Header, path: &Path) -> Result<Model, TrainError> {
     let side = header.img.div_ceil(32).max(2) * 32;
     let options = ResolveOptions { nc: Some(header.names.len()), image: [side, side], channels: 3 };
     let mut model = Model::from_yaml(&header.model_yaml, &header.model_file, &options)?;
-    model.anchors.clone_from(&header.anchors);
+    take_anchors(&mut model, header, path)?;
     model.params.initialise(0);
     Ok(model)
 }

@@ -234,7 +234,7 @@ impl Trainer {
                         header.names, train.names
                     )));
                 }
-                model.anchors.clone_from(&header.anchors);
+                checkpoint::take_anchors(&mut model, header, &path)?;
                 let averaged = tensors(file, &model, "").map_err(damaged)?;
                 let trained = tensors(file, &model, "train.").map_err(damaged)?;
                 model.params.values_mut().iter_mut().zip(&trained).for_each(|(to, from)| to.clone_from(from));
@@ -522,7 +522,7 @@ impl Trainer {
         checkpoint::set_header(
             &mut file,
             &Header {
-                version: 1,
+                version: checkpoint::VERSION,
                 model_yaml: self.options.model_yaml.clone(),
                 model_file: self.options.model_file.clone(),
                 names: self.train.names.clone(),
@@ -580,6 +580,16 @@ fn start_weights(options: &TrainOptions, model: &mut Model, observer: &mut dyn O
     let Some(path) = &options.weights else { return Ok(()) };
     let file = WeightsFile::load(path)?;
     let transfer = file.transfer(model);
+    if let (true, Some((name, found, expected))) = (transfer.by_structure, transfer.mismatched.first()) {
+        return Err(TrainError::Checkpoint {
+            path: path.clone(),
+            message: format!(
+                "is of another backbone than `{}`: tensor `{name}` is {found:?}, its place in the model {expected:?}; choose the \
+                 model file of the same size, or leave --weights out",
+                options.model_file
+            ),
+        });
+    }
     if transfer.loaded.is_empty() {
         return Err(TrainError::Checkpoint {
             path: path.clone(),
@@ -595,7 +605,7 @@ fn start_weights(options: &TrainOptions, model: &mut Model, observer: &mut dyn O
     if let Ok(header) = checkpoint::header(&file, path)
         && header.model_yaml == options.model_yaml
     {
-        model.anchors = header.anchors;
+        checkpoint::take_anchors(model, &header, path)?;
     }
     Ok(())
 }

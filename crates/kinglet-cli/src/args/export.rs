@@ -9,12 +9,14 @@ use std::path::PathBuf;
 pub enum Format {
     /// ONNX
     Onnx,
+    /// The weights under PyTorch's names, with model file, class names and anchors
+    Safetensors,
 }
 
 /// Which model: weights, or a model file with random parameters.
 #[derive(Debug, Clone, Args)]
 pub struct ModelChoice {
-    /// Weights, as `kinglet train` writes them
+    /// Weights, as `kinglet train` writes them, or a checkpoint of YOLOv5 (.pt)
     #[arg(long, value_name = "FILE", conflicts_with = "cfg", help_heading = "Model")]
     pub weights: Option<PathBuf>,
     /// A model file or the name of a built-in model, with random parameters
@@ -30,8 +32,9 @@ pub struct ModelChoice {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     kinglet export --weights runs/train/exp/weights/best.safetensors --include onnx\n  \
-    kinglet export --weights best.safetensors --img 320 --opset 12 --output exported\n\n\
-    The file takes `images` [batch, 3, height, width], RGB from 0 to 1, and gives `output0` [batch, cells, 5 + classes]: \
+    kinglet export --weights best.safetensors --img 320 --opset 12 --output exported\n  \
+    kinglet export --weights yolov5n.pt --include onnx safetensors\n\n\
+    The ONNX file takes `images` [batch, 3, height, width], RGB from 0 to 1, and gives `output0` [batch, cells, 5 + classes]: \
     centre, size (pixels), objectness, class scores. Suppression is left to the program that runs it.")]
 pub struct ExportArgs {
     /// The model.

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod detect;
 pub mod export;
+pub mod import;
 pub mod inspect;
 pub mod legacy;
 pub mod train;
@@ -11,6 +12,7 @@ pub mod val;
 pub use bench::{BenchArgs, BenchCommand, DetectionBench, Runs, TrainBench};
 pub use detect::DetectArgs;
 pub use export::{ExportArgs, ModelChoice};
+pub use import::ImportArgs;
 pub use inspect::{BlocksArgs, InspectArgs};
 pub use train::TrainArgs;
 pub use val::ValArgs;
@@ -56,7 +58,9 @@ pub enum Command {
     Val(Box<ValArgs>),
     /// Find objects in images
     Detect(Box<DetectArgs>),
-    /// Write a model as a file for other engines: ONNX
+    /// Turn a checkpoint of YOLOv5 (.pt) into weights of Kinglet; nothing in it is executed
+    Import(ImportArgs),
+    /// Write a model as a file for other engines: ONNX, or safetensors
     Export(Box<ExportArgs>),
     /// Time detection stage by stage, or training steps
     Bench(Box<BenchArgs>),

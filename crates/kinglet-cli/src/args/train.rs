@@ -86,7 +86,7 @@ pub struct TrainArgs {
     /// [default: the weights' model, else kinglet_small]
     #[arg(long, value_name = "FILE|NAME", help_heading = "Model and data")]
     pub cfg: Option<String>,
-    /// Weights to start from; none or '' for random ones
+    /// Weights to start from (.safetensors, .pt or .pth); none or '' for random ones
     #[arg(long, value_name = "FILE", help_heading = "Model and data")]
     pub weights: Option<String>,
     /// Hyperparameters: a file, or scratch-low, scratch-med, scratch-high

@@ -40,7 +40,7 @@ impl Task {
     kinglet val --weights runs/train/exp/weights/best.safetensors --data data.yaml\n  \
     kinglet val --weights best.safetensors --data data.yaml --task test --min-map 0.6    exit code 1 below")]
 pub struct ValArgs {
-    /// Weights, as `kinglet train` writes them
+    /// Weights, as `kinglet train` writes them, or a checkpoint of YOLOv5 (.pt)
     #[arg(long, value_name = "FILE", num_args = 1.., required = true, help_heading = "Model and data")]
     pub weights: Vec<PathBuf>,
     /// Data YAML

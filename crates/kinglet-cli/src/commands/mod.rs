@@ -7,6 +7,7 @@ pub mod blocks;
 mod chosen_model;
 pub mod detect;
 pub mod export;
+pub mod import;
 pub mod inspect;
 pub mod train;
 pub mod val;
@@ -43,17 +44,14 @@ pub(crate) fn check_weights(path: &Path) -> Result<(), CliError> {
     if path.is_dir() {
         let inside = ["weights/best.safetensors", "weights/last.safetensors", "best.safetensors", "last.safetensors"];
         let near = inside.iter().map(|file| path.join(file)).find(|file| file.is_file());
-        let hint = near.map_or("name a .safetensors file".to_owned(), |f| format!("did you mean `{}`?", f.display()));
+        let hint =
+            near.map_or("name a file, .safetensors or .pt".to_owned(), |f| format!("did you mean `{}`?", f.display()));
         return Err(CliError::input(format!("the weights `{shown}` are a folder; {hint}")));
-    }
-    if path.extension().is_some_and(|e| e == "pt" || e == "pth") {
-        return Err(CliError::input(format!(
-            "`{shown}` is a PyTorch file; expected a .safetensors file as `kinglet train` writes it"
-        )));
     }
     if !path.exists() {
         return Err(CliError::input(format!(
-            "the weights `{shown}` do not exist; `kinglet train` writes them to runs/train/exp/weights/best.safetensors"
+            "the weights `{shown}` do not exist; `kinglet train` writes them to runs/train/exp/weights/best.safetensors, and \
+             checkpoints of YOLOv5 (.pt) are read as well; nothing is downloaded"
         )));
     }
     Ok(())

@@ -130,6 +130,23 @@ fn weights_of_another_model_are_told_and_a_folder_is_no_weights() {
 }
 
 #[test]
+fn anchors_that_do_not_fit_the_head_are_refused() {
+    let folder = trained();
+    let mut file = kinglet_nn::WeightsFile::load(&folder.join(BEST)).unwrap();
+    let mut header: serde_json::Value = serde_json::from_str(&file.metadata["kinglet"]).unwrap();
+    header["anchors"][1].as_array_mut().unwrap().push(serde_json::json!([5.0, 5.0]));
+    file.metadata.insert("kinglet".into(), header.to_string());
+    std::fs::write(folder.join("anchors.safetensors"), file.to_bytes().unwrap()).unwrap();
+    let ran = kinglet(folder, "val --weights anchors.safetensors --data data/data.yaml");
+    assert_eq!(ran.code, 1, "{}", ran.all());
+    assert!(
+        ran.stderr.contains("has [3, 4, 3] anchors on its levels, the head of its model has [3, 3, 3]"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
 fn an_empty_validation_set_says_how_to_do_without() {
     let folder = folder_with_data();
     let val = folder.path().join("data/images/val");

@@ -29,6 +29,11 @@ fn help_of_detect() {
 }
 
 #[test]
+fn help_of_import() {
+    assert_snapshot!(stdout("import --help"));
+}
+
+#[test]
 fn help_of_inspect() {
     assert_snapshot!(stdout("inspect --help"));
 }

@@ -9,3 +9,4 @@ mod help;
 mod messages;
 mod options;
 mod program;
+mod torch;

@@ -74,11 +74,6 @@ fn nothing_to_resume() {
 }
 
 #[test]
-fn weights_of_pytorch() {
-    assert_snapshot!(told("val --weights yolov5s.pt --data data.yaml"));
-}
-
-#[test]
 fn weights_that_do_not_exist() {
     assert_snapshot!(told("detect --weights nothing.safetensors --source words.txt"));
 }

@@ -2,7 +2,7 @@
 //!
 //! Source: Wang et al. 2019, arXiv:1911.11929 (CSPNet).
 
-use super::bottleneck::{Bottleneck, TAIL_ARGUMENTS, Tail, tail};
+use super::bottleneck::{Bottleneck, Tail, tail};
 use crate::{Block, Conv, Recorder};
 use kinglet_spec::{ArgCursor, Context, Repeats, Shape, SpecErrorKind, one_input};
 use kinglet_tensor::{Activation, Var, ops};
@@ -15,11 +15,12 @@ pub struct BottleneckCsp {
     repeats: usize,
     inner: Bottleneck,
     activation: Activation,
+    joined: Activation,
 }
 
 impl Block for BottleneckCsp {
     const NAME: &'static str = "BottleneckCSP";
-    const ARGUMENTS: &'static str = TAIL_ARGUMENTS;
+    const ARGUMENTS: &'static str = "c_out, shortcut = True, groups = 1, expansion = 0.5, joined activation = True";
     const SUMMARY: &'static str =
         "Cross-stage partial block of four convolutions with BatchNorm on the joined branches";
     const REPEATS: Repeats = Repeats::Inside;
@@ -28,7 +29,9 @@ impl Block for BottleneckCsp {
         let x = one_input(inputs)?;
         let Tail { c_out, shortcut, groups, hidden, activation } = tail(args, cx)?;
         let inner = Bottleneck::inner(hidden, shortcut, groups, activation);
-        Ok((BottleneckCsp { c_out, hidden, repeats: cx.repeats, inner, activation }, Shape { channels: c_out, ..x }))
+        let joined = super::activation(args.opt_activation("joined activation", cx.default_activation)?);
+        let block = BottleneckCsp { c_out, hidden, repeats: cx.repeats, inner, activation, joined };
+        Ok((block, Shape { channels: c_out, ..x }))
     }
 
     fn record(&self, m: &mut Recorder<'_>, inputs: &[Var]) -> Var {
@@ -41,7 +44,7 @@ impl Block for BottleneckCsp {
         let beside = m.conv_bare("cv2", inputs[0], narrow);
         let joined = m.push(ops::Concat, &[y, beside]);
         let norm = m.norm("bn", 2 * self.hidden);
-        let joined = m.push(ops::BatchNorm { norm, activation: self.activation }, &[joined]);
+        let joined = m.push(ops::BatchNorm { norm, activation: self.joined }, &[joined]);
         m.conv("cv4", joined, Conv::new(self.c_out, 1, 1), self.activation, None)
     }
 }

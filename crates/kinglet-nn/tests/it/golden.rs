@@ -47,7 +47,7 @@ fn load(case: &str) -> Option<(Model, WeightsFile)> {
 }
 
 /// NCHW to NHWC.
-fn to_nhwc(values: &[f32], shape: &[usize]) -> Vec<f32> {
+pub(crate) fn to_nhwc(values: &[f32], shape: &[usize]) -> Vec<f32> {
     let [n, c, h, w] = shape.try_into().unwrap();
     let mut out = Vec::with_capacity(values.len());
     for i in 0..n {
@@ -72,7 +72,7 @@ fn raw_to_nhwc(values: &[f32], shape: &[usize]) -> Vec<f32> {
     out
 }
 
-fn assert_close(got: &[f32], want: &[f32], tolerance: f32, what: &str) {
+pub(crate) fn assert_close(got: &[f32], want: &[f32], tolerance: f32, what: &str) {
     assert_eq!(got.len(), want.len(), "{what}: length");
     let largest = want.iter().fold(0f32, |m, v| m.max(v.abs()));
     let (at, difference) = got

@@ -3,4 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops where something is missing")]
 
 mod golden;
+mod state_dicts;
+mod torch;
+mod torch_writer;
 mod zoo;

@@ -1,0 +1,23 @@
+//! Arguments of `kinglet import`.
+
+use clap::Args;
+use std::path::PathBuf;
+
+/// `kinglet import`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  kinglet import yolov5n.pt\n  kinglet import best.pt --output plates.safetensors\n\n\
+    Every command takes a .pt file as weights as well, so importing is needed only to keep the weights in a file that any \
+    program can read safely. The file is parsed, not run: one that asks for more than a model is refused."
+)]
+pub struct ImportArgs {
+    /// A checkpoint of YOLOv5
+    #[arg(value_name = "WEIGHTS")]
+    pub weights: PathBuf,
+    /// The file to write [default: beside the checkpoint, with the ending .safetensors]
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub output: Option<PathBuf>,
+    /// Print the report as JSON, and nothing else, to standard output
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+}
