@@ -157,10 +157,10 @@ fn edits_of_equal_length_and_changed_names_take_effect_at_once() {
 fn cache_spares_opening_images_and_a_foreign_file_does_no_harm() {
     let f = Fixture::two_classes();
     f.sample("train/a", (20, 20), GOOD);
-    f.write("labels/train.kinglet-cache", "kinglet-cache 2 0000\n{\"x\":1}");
+    f.write("labels/train.kinglet-cache", "kinglet-cache 3 0000\n{\"x\":1}");
     let first = f.open(Split::Train).unwrap();
     let text = fs::read_to_string(f.path("labels/train.kinglet-cache")).unwrap();
-    assert!(text.starts_with("kinglet-cache 2 ") && text.contains("a.png"));
+    assert!(text.starts_with("kinglet-cache 3 ") && text.contains("a.png"));
     let second = f.open(Split::Train).unwrap();
     assert_eq!(first.samples, second.samples);
     assert_eq!(fs::read_to_string(f.path("labels/train.kinglet-cache")).unwrap(), text);
