@@ -352,6 +352,20 @@ pub fn conv_backward_bias(s: &ConvShape, dy: &[f32], dbias: &mut [f32]) {
     dbias.iter_mut().zip(total).for_each(|(d, t)| *d += t as f32);
 }
 
+/// A chunk of a 1x1 convolution's rows, with packed weights; its channel sums replace what `stats` held.
+pub(crate) fn forward_rows(
+    s: &ConvShape,
+    x: &[f32],
+    w: &PackedConv,
+    bias: Option<&[f32]>,
+    y: &mut [f32],
+    stats: Option<(&mut [f64], &mut [f64])>,
+) {
+    s.check(x.len(), s.weight_len(), y.len());
+    assert!(s.is_pointwise() && w.key == PackedConv::key(s) && w.lanes == gemm::lanes(), "weights packed for {s:?}");
+    forward_group(forward_problem(s, 0), &w.data, x, bias, Activation::Identity, y, stats);
+}
+
 /// Weights packed once, for inference.
 #[derive(Debug, Clone)]
 pub struct PackedConv {

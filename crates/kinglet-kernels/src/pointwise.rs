@@ -8,10 +8,10 @@
 //! Shapes: `x` `[rows, c_in]`, `z`, `dz` `[rows, c_out]`, weight `[c_out, c_in]`. Chunks are cut by size alone, and what
 //! they add up to is added in their order.
 
-use crate::conv::{ChannelStats, PackedConv, ProductSums, conv_forward_packed};
+use crate::conv::{ChannelStats, PackedConv, ProductSums, conv_forward_packed, forward_rows};
 use crate::rows::{InputGradient, Rows, grown, with_scratch};
 use crate::threads::{SendPtr, parallel_for};
-use crate::{Activation, ConvShape, batchnorm};
+use crate::{Activation, ConvShape};
 use std::ops::Range;
 
 /// Rows and channels of a 1x1 convolution.
@@ -82,13 +82,12 @@ pub fn forward(
                 unsafe { std::slice::from_raw_parts_mut(out.get().add(range.start * s.c_out), range.len() * s.c_out) };
             let conv = s.conv(range.len());
             let x = x.get(range, s.c_in, x_rows);
-            conv_forward_packed(&conv, x, &packed, bias, Activation::Identity, z);
-            if wanted {
-                let stats = batchnorm::channel_stats(z, s.c_out);
+            let stats = wanted.then(|| {
                 // SAFETY: every chunk has its own sums.
                 let to = unsafe { std::slice::from_raw_parts_mut(sums.get().add(i * 2 * s.c_out), 2 * s.c_out) };
-                to.iter_mut().zip(stats.sum.iter().chain(&stats.sum_sq)).for_each(|(to, from)| *to = *from);
-            }
+                to.split_at_mut(s.c_out)
+            });
+            forward_rows(&conv, x, &packed, bias, z, stats);
         });
     });
     if let Some(stats) = stats {
