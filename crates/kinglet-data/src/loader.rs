@@ -10,6 +10,7 @@ use crate::augment::{self, AugmentParams, Object, Scene, copy_paste, mixup};
 use crate::labels::{Finding, FindingKind, Severity};
 use crate::rng::Rng;
 use crate::scan::{Dataset, reason, thread_count};
+use kinglet_vision::image::Rows;
 use kinglet_vision::{Image, LETTERBOX_GREY, Letterbox, decode, resize};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -558,11 +559,13 @@ impl Inner {
             image: &loaded[i].0,
             labels: if loaded[i].1 { &self.dataset.samples[members[i]].labels } else { &[] },
         });
-        let mut scene = mosaic::compose(tiles, size, centre);
+        let scene = mosaic::compose(tiles, size, centre);
+        let (from, to) = ((2 * size, 2 * size), (size, size));
         if params.copy_paste > 0.0 {
+            let mut scene = Scene { image: scene.image.picture().into_owned(), objects: scene.objects };
             copy_paste::copy_paste(&mut scene, params.copy_paste, rng);
+            return Perspective::draw(params, from, to, rng).apply(scene, to);
         }
-        let warp = Perspective::draw(params, (2 * size, 2 * size), (size, size), rng);
-        warp.apply(scene, (size, size))
+        Perspective::draw(params, from, to, rng).apply(scene, to)
     }
 }

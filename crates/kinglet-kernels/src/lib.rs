@@ -18,6 +18,7 @@ pub mod pooling;
 pub mod reference;
 pub mod simd;
 pub mod threads;
+pub mod vectorise;
 
 pub use activation::Activation;
 pub use conv::ConvShape;

@@ -11,6 +11,7 @@ pub mod draw;
 pub mod encode;
 pub mod image;
 pub mod letterbox;
+mod neighbours;
 pub mod nms;
 pub mod resize;
 pub mod text;

@@ -7,7 +7,7 @@
 
 use super::{AugmentParams, Object, Scene};
 use crate::rng::Rng;
-use kinglet_vision::{Image, LETTERBOX_GREY, warp};
+use kinglet_vision::{LETTERBOX_GREY, image::Rows, warp};
 
 /// A drawn transformation.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -57,10 +57,9 @@ impl Perspective {
     }
 
     /// Warps the picture (grey 114 outside) and its objects; objects of which too little is left vanish.
-    pub fn apply(&self, scene: Scene, to: (usize, usize)) -> Scene {
-        let same_size = (scene.image.width, scene.image.height) == to;
-        let image: Image = if self.is_identity() && same_size {
-            scene.image
+    pub fn apply(&self, scene: Scene<impl Rows>, to: (usize, usize)) -> Scene {
+        let image = if self.is_identity() && scene.image.size() == to {
+            scene.image.picture().into_owned()
         } else {
             // `warp` counts from the centre of the first pixel, boxes from its corner.
             let half = |d: f64| [1.0, 0.0, d, 0.0, 1.0, d, 0.0, 0.0, 1.0];
