@@ -11,7 +11,7 @@ use crate::labels::{Finding, FindingKind, Severity};
 use crate::rng::Rng;
 use crate::scan::{Dataset, reason, thread_count};
 use kinglet_vision::image::Rows;
-use kinglet_vision::{Image, LETTERBOX_GREY, Letterbox, decode, resize};
+use kinglet_vision::{Image, LETTERBOX_GREY, Letterbox, decode};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
@@ -477,8 +477,9 @@ impl Inner {
         }
         let sample = &self.dataset.samples[index];
         let (w, h) = resized_size(sample.width, sample.height, self.options.img);
-        let decoded = match decode::read(&sample.path, &decode::Limits::default()) {
-            Ok(decoded) => decoded.image,
+        let by_area = self.options.augment.is_none() && w <= sample.width && h <= sample.height;
+        let image = match decode::read_resized(&sample.path, &decode::Limits::default(), (w, h), by_area) {
+            Ok(image) => Arc::new(image),
             Err(error) => {
                 let finding = Finding {
                     file: sample.path.clone(),
@@ -492,14 +493,6 @@ impl Inner {
                 return (Arc::new(Image::new(w, h, LETTERBOX_GREY)), false);
             }
         };
-        let image = if (decoded.width, decoded.height) == (w, h) {
-            decoded
-        } else if self.options.augment.is_some() || w > decoded.width || h > decoded.height {
-            resize::resize_bilinear(&decoded, w, h)
-        } else {
-            resize::resize_area(&decoded, w, h)
-        };
-        let image = Arc::new(image);
         if let Some(cache) = &self.cache {
             // Two workers may decode the same picture at once; both results are equal.
             let _ = cache[index].set(image.clone());

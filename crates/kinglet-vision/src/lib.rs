@@ -10,6 +10,7 @@ pub mod decode;
 pub mod draw;
 pub mod encode;
 pub mod image;
+mod jpeg;
 pub mod letterbox;
 mod neighbours;
 pub mod nms;
