@@ -547,18 +547,30 @@ impl Inner {
         let mut members: [usize; 4] =
             std::array::from_fn(|i| if i == 0 { index } else { rng.below(self.dataset.samples.len()) });
         rng.shuffle(&mut members);
-        let loaded = members.map(|i| self.load(i, findings));
+        let (from, to) = ((2 * size, 2 * size), (size, size));
+        // Copy-paste draws before the warp and may mirror anything into view.
+        let warp = (params.copy_paste == 0.0).then(|| Perspective::draw(params, from, to, rng));
+        let loaded: [(Arc<Image>, bool); 4] = std::array::from_fn(|position| {
+            let sample = &self.dataset.samples[members[position]];
+            let (w, h) = resized_size(sample.width, sample.height, size);
+            let (left, top) = mosaic::corner(position, (w, h), centre);
+            let place = [left as f64, top as f64, (left + w as isize) as f64, (top + h as isize) as f64];
+            if warp.is_none_or(|warp| warp.sees(place, to)) {
+                self.load(members[position], findings)
+            } else {
+                (Arc::new(Image::new(w, h, LETTERBOX_GREY)), false)
+            }
+        });
         let tiles: [Tile<'_>; 4] = std::array::from_fn(|i| Tile {
             image: &loaded[i].0,
             labels: if loaded[i].1 { &self.dataset.samples[members[i]].labels } else { &[] },
         });
         let scene = mosaic::compose(tiles, size, centre);
-        let (from, to) = ((2 * size, 2 * size), (size, size));
-        if params.copy_paste > 0.0 {
-            let mut scene = Scene { image: scene.image.picture().into_owned(), objects: scene.objects };
-            copy_paste::copy_paste(&mut scene, params.copy_paste, rng);
-            return Perspective::draw(params, from, to, rng).apply(scene, to);
+        if let Some(warp) = warp {
+            return warp.apply(scene, to);
         }
+        let mut scene = Scene { image: scene.image.picture().into_owned(), objects: scene.objects };
+        copy_paste::copy_paste(&mut scene, params.copy_paste, rng);
         Perspective::draw(params, from, to, rng).apply(scene, to)
     }
 }

@@ -66,13 +66,19 @@ pub fn draw_centre(size: usize, rng: &mut Rng) -> (usize, usize) {
     (draw(), draw())
 }
 
-/// Lays four pictures around `centre`: upper left, upper right, lower left, lower right.
+/// Where the upper left pixel of a picture of `size` lies: upper left of `centre`, upper right, lower left, lower right.
+pub fn corner(position: usize, (width, height): (usize, usize), centre: (usize, usize)) -> (isize, isize) {
+    let left = centre.0 as isize - if position.is_multiple_of(2) { width as isize } else { 0 };
+    let top = centre.1 as isize - if position < 2 { height as isize } else { 0 };
+    (left, top)
+}
+
+/// Lays four pictures around `centre`, each at its [`corner`].
 pub fn compose(tiles: [Tile<'_>; 4], size: usize, centre: (usize, usize)) -> Scene<Canvas<'_>> {
     let side = 2 * size;
     let placed = std::array::from_fn(|position| {
         let image = tiles[position].image;
-        let left = centre.0 as isize - if position.is_multiple_of(2) { image.width as isize } else { 0 };
-        let top = centre.1 as isize - if position < 2 { image.height as isize } else { 0 };
+        let (left, top) = corner(position, image.size(), centre);
         (image, left, top)
     });
     let mut objects = Vec::new();
