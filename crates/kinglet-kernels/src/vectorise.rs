@@ -22,17 +22,29 @@ pub fn vectorise<W: Vectorise>(work: W) -> W::Output {
     fn avx2<W: Vectorise>(work: W) -> W::Output {
         work.run()
     }
-    match isa() {
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 | Isa::Avx512
-            if is_x86_feature_detected!("bmi1")
-                && is_x86_feature_detected!("bmi2")
-                && is_x86_feature_detected!("lzcnt") =>
-        {
-            // SAFETY: the machine has all the features.
-            unsafe { avx2(work) }
-        }
-        // NEON is part of every AArch64 target; elsewhere the build decides.
-        _ => work.run(),
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,bmi1,bmi2,lzcnt")]
+    fn avx512<W: Vectorise>(work: W) -> W::Output {
+        work.run()
     }
+    #[cfg(target_arch = "x86_64")]
+    {
+        let bits = || {
+            is_x86_feature_detected!("bmi1") && is_x86_feature_detected!("bmi2") && is_x86_feature_detected!("lzcnt")
+        };
+        let bytes = || {
+            is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512vl")
+                && is_x86_feature_detected!("avx512dq")
+        };
+        match isa() {
+            // SAFETY: `isa` gives what the machine has, and the other features were asked for.
+            Isa::Avx512 if bits() && bytes() => return unsafe { avx512(work) },
+            // SAFETY: likewise.
+            Isa::Avx512 | Isa::Avx2 if bits() => return unsafe { avx2(work) },
+            _ => {}
+        }
+    }
+    // NEON is part of every AArch64 target; elsewhere the build decides.
+    work.run()
 }
