@@ -22,7 +22,8 @@ GREY = (114, 114, 114)
 class Mosaics(torch.utils.data.Dataset):
     """Pictures of a folder, augmented; labels as rows (class, x, y, w, h)."""
 
-    def __init__(self, data, side):
+    def __init__(self, data, side, cache=False):
+        self.cache = {} if cache else None
         with open(data) as file:
             spec = yaml.safe_load(file)
         root = os.path.join(os.path.dirname(os.path.abspath(data)), spec.get("path", "."))
@@ -44,11 +45,15 @@ class Mosaics(torch.utils.data.Dataset):
 
     def load(self, index):
         """The picture with its longer side at the network's, and its boxes as corners in pixels."""
-        image = cv2.imread(self.paths[index])
-        ratio = self.side / max(image.shape[:2])
-        if ratio != 1:
-            size = (max(1, int(image.shape[1] * ratio)), max(1, int(image.shape[0] * ratio)))
-            image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+        image = None if self.cache is None else self.cache.get(index)
+        if image is None:
+            image = cv2.imread(self.paths[index])
+            ratio = self.side / max(image.shape[:2])
+            if ratio != 1:
+                size = (max(1, int(image.shape[1] * ratio)), max(1, int(image.shape[0] * ratio)))
+                image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+            if self.cache is not None:
+                self.cache[index] = image
         h, w = image.shape[:2]
         labels = self.labels[index].copy()
         x, y, bw, bh = (labels[:, 1:] * [w, h, w, h]).T
@@ -104,13 +109,15 @@ class Peer:
 
     name, version = "opencv + torch", f"{cv2.__version__} + {torch.__version__.split('+')[0]}"
 
-    def __init__(self, data, side):
+    def __init__(self, data, side, cache):
         self.peak = None
         cv2.setNumThreads(0)
         # One worker process, as Kinglet's one worker thread; it lives on from epoch to epoch.
         self.batches = torch.utils.data.DataLoader(
-            Mosaics(data, side), 16, True, num_workers=1, collate_fn=collate, persistent_workers=True
+            Mosaics(data, side, cache), 16, True, num_workers=1, collate_fn=collate, persistent_workers=True
         )
+        if cache:
+            self.block(1)  # fills it
 
     def block(self, iterations):
         times = []
@@ -126,21 +133,23 @@ class Kinglet:
 
     name, version, peak = "kinglet", "", None
 
-    def __init__(self, program, data, side):
-        self.command = [program, data, str(side)]
+    def __init__(self, program, data, side, cache):
+        self.command = [program, data, str(side)] + ["--cache"] * cache
+        self.fill = int(cache)
 
     def block(self, iterations):
         told = subprocess.run(self.command, capture_output=True, text=True, check=True).stdout
-        times = [float(line.split()[-2]) for line in told.splitlines() if line.startswith("epoch")]
+        times = [float(line.split()[-2]) for line in told.splitlines() if line.startswith("epoch")][self.fill :]
         return times[:iterations] if iterations < len(times) else times
 
 
 def main(args, report):
     if not os.path.exists(args.loader_speed):
         raise SystemExit("first: cargo build --release -p kinglet-data --example loader_speed")
-    engines = [Kinglet(args.loader_speed, args.data, args.img), Peer(args.data, args.img)]
+    engines = [Kinglet(args.loader_speed, args.data, args.img, args.cache), Peer(args.data, args.img, args.cache)]
     times = measure.interleave(engines, args.rounds, args.iterations)
     rows = measure.summary(engines, times)
-    print(f"\nloader, {args.img}x{args.img}, one worker, milliseconds an image\n{measure.table(rows)}\n")
-    setting = {"name": os.path.basename(os.path.dirname(os.path.abspath(args.data))), "image": args.img}
+    cached = ", pictures in memory" if args.cache else ""
+    print(f"\nloader, {args.img}x{args.img}, one worker{cached}, milliseconds an image\n{measure.table(rows)}\n")
+    setting = {"name": os.path.basename(os.path.dirname(os.path.abspath(args.data))), "image": args.img, "cache": args.cache}
     report(args, "loader", setting, [{"rows": rows, "times_ms": times}])

@@ -212,6 +212,7 @@ def main():
             command.add_argument("--batch", type=int, default=8)
         if name == "loader":
             command.add_argument("--data", required=True, help="data.yaml with `path: .`, `train: images/train`")
+            command.add_argument("--cache", action="store_true", help="keep decoded, resized pictures in memory")
             command.add_argument("--loader-speed", default=os.path.join(ROOT, "target/release/examples/loader_speed"))
     args = parser.parse_args()
     args.run(args)

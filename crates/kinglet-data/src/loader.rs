@@ -10,7 +10,8 @@ use crate::augment::{self, AugmentParams, Object, Scene, copy_paste, mixup};
 use crate::labels::{Finding, FindingKind, Severity};
 use crate::rng::Rng;
 use crate::scan::{Dataset, reason, thread_count};
-use kinglet_vision::{Image, LETTERBOX_GREY, Letterbox, decode, resize};
+use kinglet_vision::image::Rows;
+use kinglet_vision::{Image, LETTERBOX_GREY, Letterbox, decode};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
@@ -476,8 +477,9 @@ impl Inner {
         }
         let sample = &self.dataset.samples[index];
         let (w, h) = resized_size(sample.width, sample.height, self.options.img);
-        let decoded = match decode::read(&sample.path, &decode::Limits::default()) {
-            Ok(decoded) => decoded.image,
+        let by_area = self.options.augment.is_none() && w <= sample.width && h <= sample.height;
+        let image = match decode::read_resized(&sample.path, &decode::Limits::default(), (w, h), by_area) {
+            Ok(image) => Arc::new(image),
             Err(error) => {
                 let finding = Finding {
                     file: sample.path.clone(),
@@ -491,14 +493,6 @@ impl Inner {
                 return (Arc::new(Image::new(w, h, LETTERBOX_GREY)), false);
             }
         };
-        let image = if (decoded.width, decoded.height) == (w, h) {
-            decoded
-        } else if self.options.augment.is_some() || w > decoded.width || h > decoded.height {
-            resize::resize_bilinear(&decoded, w, h)
-        } else {
-            resize::resize_area(&decoded, w, h)
-        };
-        let image = Arc::new(image);
         if let Some(cache) = &self.cache {
             // Two workers may decode the same picture at once; both results are equal.
             let _ = cache[index].set(image.clone());
@@ -553,16 +547,30 @@ impl Inner {
         let mut members: [usize; 4] =
             std::array::from_fn(|i| if i == 0 { index } else { rng.below(self.dataset.samples.len()) });
         rng.shuffle(&mut members);
-        let loaded = members.map(|i| self.load(i, findings));
+        let (from, to) = ((2 * size, 2 * size), (size, size));
+        // Copy-paste draws before the warp and may mirror anything into view.
+        let warp = (params.copy_paste == 0.0).then(|| Perspective::draw(params, from, to, rng));
+        let loaded: [(Arc<Image>, bool); 4] = std::array::from_fn(|position| {
+            let sample = &self.dataset.samples[members[position]];
+            let (w, h) = resized_size(sample.width, sample.height, size);
+            let (left, top) = mosaic::corner(position, (w, h), centre);
+            let place = [left as f64, top as f64, (left + w as isize) as f64, (top + h as isize) as f64];
+            if warp.is_none_or(|warp| warp.sees(place, to)) {
+                self.load(members[position], findings)
+            } else {
+                (Arc::new(Image::new(w, h, LETTERBOX_GREY)), false)
+            }
+        });
         let tiles: [Tile<'_>; 4] = std::array::from_fn(|i| Tile {
             image: &loaded[i].0,
             labels: if loaded[i].1 { &self.dataset.samples[members[i]].labels } else { &[] },
         });
-        let mut scene = mosaic::compose(tiles, size, centre);
-        if params.copy_paste > 0.0 {
-            copy_paste::copy_paste(&mut scene, params.copy_paste, rng);
+        let scene = mosaic::compose(tiles, size, centre);
+        if let Some(warp) = warp {
+            return warp.apply(scene, to);
         }
-        let warp = Perspective::draw(params, (2 * size, 2 * size), (size, size), rng);
-        warp.apply(scene, (size, size))
+        let mut scene = Scene { image: scene.image.picture().into_owned(), objects: scene.objects };
+        copy_paste::copy_paste(&mut scene, params.copy_paste, rng);
+        Perspective::draw(params, from, to, rng).apply(scene, to)
     }
 }

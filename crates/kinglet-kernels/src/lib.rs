@@ -19,6 +19,7 @@ pub mod reference;
 pub mod rows;
 pub mod simd;
 pub mod threads;
+pub mod vectorise;
 
 pub use activation::Activation;
 pub use conv::ConvShape;

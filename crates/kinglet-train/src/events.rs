@@ -91,6 +91,8 @@ pub struct Finished {
     pub epochs: usize,
     /// Time of them.
     pub elapsed: Duration,
+    /// Share of the time over training batches that was spent waiting for data.
+    pub waiting: f64,
     /// The last weights.
     pub last: PathBuf,
     /// The best weights.

@@ -79,6 +79,8 @@ impl Plan {
 struct EpochEnd {
     /// Mean losses: box, objectness, class.
     losses: [f64; 3],
+    /// Time over its batches, and the part of it that was spent waiting for data.
+    times: [Duration; 2],
     /// Learning rates of the last batch.
     lrs: [f64; 3],
 }
@@ -304,13 +306,17 @@ impl Trainer {
         let (start, first) = (Instant::now(), self.progress.epochs_done);
         let mut stopped_early = false;
         let mut interrupted = false;
+        let mut times = [Duration::ZERO; 2];
         while self.progress.epochs_done < self.options.epochs && !stopped_early {
             let epoch = self.progress.epochs_done;
             let begun = Instant::now();
-            let Some(EpochEnd { losses: train_losses, lrs }) = self.epoch(epoch, stop, observer)? else {
+            let Some(EpochEnd { losses: train_losses, times: [training, waiting], lrs }) =
+                self.epoch(epoch, stop, observer)?
+            else {
                 interrupted = true;
                 break;
             };
+            times = [times[0] + training, times[1] + waiting];
             let is_last = epoch + 1 == self.options.epochs;
             let validation = if self.options.noval && !is_last { None } else { self.validate(observer)? };
             let mut is_best = validation.is_none() && self.val.is_none();
@@ -350,6 +356,7 @@ impl Trainer {
         Ok(Finished {
             epochs: self.progress.epochs_done - first,
             elapsed: start.elapsed(),
+            waiting: times[1].as_secs_f64() / times[0].as_secs_f64().max(f64::MIN_POSITIVE),
             last,
             best,
             best_epoch: self.progress.best_epoch,
@@ -423,8 +430,9 @@ impl Trainer {
                 return Ok(None);
             }
         }
+        let times = [begun.elapsed(), waiting];
         self.recalibrate(epoch, &recent)?;
-        Ok(Some(EpochEnd { losses, lrs }))
+        Ok(Some(EpochEnd { losses, times, lrs }))
     }
 
     /// The order of the samples, where classes that are badly found are to be drawn more often.

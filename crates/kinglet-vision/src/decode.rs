@@ -11,6 +11,7 @@ use ::image::metadata::Orientation;
 use ::image::{DynamicImage, ExtendedColorType, ImageBuffer, ImageDecoder, ImageError, ImageFormat, Pixel};
 
 use crate::image::Image;
+use crate::{jpeg, resize};
 
 /// File name extensions that count as pictures, in lower case. What a file *is* follows from its content.
 pub const EXTENSIONS: [&str; 8] = ["bmp", "jpeg", "jpg", "mpo", "png", "tif", "tiff", "webp"];
@@ -315,6 +316,51 @@ pub fn read(path: impl AsRef<Path>, limits: &Limits) -> Result<Decoded, DecodeEr
         }
         Ok(decoded)
     })
+}
+
+/// Reads a file and resizes the picture to `size` (width, height), by area where that is wanted.
+///
+/// A JPEG of exactly twice the size is not decoded in full: both ways of resizing are the mean of 2x2 pixels then, and
+/// most of the work is saved. Rounding differs by a grey level or two.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_resized(
+    path: impl AsRef<Path>,
+    limits: &Limits,
+    size: (usize, usize),
+    by_area: bool,
+) -> Result<Image, DecodeError> {
+    let path = path.as_ref();
+    in_file(path, || {
+        let bytes = read_bytes(path, limits)?;
+        if let Some(half) = decode_half(&bytes, limits, size) {
+            return Ok(half);
+        }
+        let image = decode(&bytes, limits)?.image;
+        Ok(if (image.width, image.height) == size {
+            image
+        } else if by_area {
+            resize::resize_area(&image, size.0, size.1)
+        } else {
+            resize::resize_bilinear(&image, size.0, size.1)
+        })
+    })
+}
+
+/// The picture at `size`, where that is half of an upright, ordinary JPEG.
+fn decode_half(bytes: &[u8], limits: &Limits, size: (usize, usize)) -> Option<Image> {
+    if check_start(bytes, limits).ok()? != Format::Jpeg {
+        return None;
+    }
+    let mut decoder = open(bytes, Format::Jpeg).ok()?;
+    let (width, height) = decoder.dimensions();
+    limits.check(width, height).ok()?;
+    let is_half = (width as usize, height as usize) == (size.0 * 2, size.1 * 2);
+    // Too few bytes for so many pixels is the general decoder's to tell.
+    let plausible = u64::from(width) * u64::from(height) / JPEG_PIXELS_PER_BYTE <= bytes.len() as u64;
+    let upright = decoder.orientation().ok()? == Orientation::NoTransforms;
+    (is_half && plausible && upright).then(|| jpeg::decode_half(bytes))?
 }
 
 /// Width and height of the upright picture, and its format, from the header alone.

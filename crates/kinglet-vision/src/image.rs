@@ -2,6 +2,9 @@
 //!
 //! Shapes: `data` is `[height, width, 3]`. Units: grey levels 0 to 255 in the sRGB-like space of the file.
 
+use std::borrow::Cow;
+use std::ops::Range;
+
 /// An 8-bit RGB picture.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Image {
@@ -76,14 +79,7 @@ impl Image {
             return;
         }
         for row in self.data.chunks_exact_mut(stride) {
-            let (mut left, mut right) = (0, stride - 3);
-            while left < right {
-                for channel in 0..3 {
-                    row.swap(left + channel, right + channel);
-                }
-                left += 3;
-                right -= 3;
-            }
+            row.as_chunks_mut::<3>().0.reverse();
         }
     }
 
@@ -133,6 +129,35 @@ impl Image {
             let from = &source.row(from_y + row)[from_x * 3..(from_x + width) * 3];
             self.row_mut(to_y + row)[to_x * 3..(to_x + width) * 3].copy_from_slice(from);
         }
+    }
+}
+
+/// Something that can be asked for pixels row by row, before all of them exist in one place.
+pub trait Rows {
+    /// Width and height.
+    fn size(&self) -> (usize, usize);
+
+    /// Writes the pixels of row `y` in `columns` to `out`, three bytes each.
+    ///
+    /// # Panics
+    /// Outside the picture, or where `out` has another length.
+    fn copy_row(&self, y: usize, columns: Range<usize>, out: &mut [u8]);
+
+    /// All pixels.
+    fn picture(&self) -> Cow<'_, Image>;
+}
+
+impl Rows for Image {
+    fn size(&self) -> (usize, usize) {
+        (self.width, self.height)
+    }
+
+    fn copy_row(&self, y: usize, columns: Range<usize>, out: &mut [u8]) {
+        out.copy_from_slice(&self.row(y)[columns.start * 3..columns.end * 3]);
+    }
+
+    fn picture(&self) -> Cow<'_, Image> {
+        Cow::Borrowed(self)
     }
 }
 

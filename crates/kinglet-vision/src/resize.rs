@@ -5,38 +5,39 @@
 //! Golden: values of OpenCV on a small made-up picture, in the tests below.
 
 use crate::image::Image;
+use crate::neighbours::{self, PADDING};
+use kinglet_kernels::vectorise::{Vectorise, vectorise};
 
 /// Weights are whole numbers of 1/2048.
 const WEIGHT_BITS: u32 = 11;
 /// A covered part of a pixel smaller than this is rounding noise.
 const AREA_EPS: f64 = 1e-3;
 
-/// For one new coordinate: the two old ones and the weight of each.
+/// For one new coordinate: the first of two old neighbours and the weight of each.
 #[derive(Clone, Copy)]
 struct Tap {
     low: usize,
-    high: usize,
     weight_low: u32,
     weight_high: u32,
 }
 
 fn taps(old: usize, new: usize) -> Vec<Tap> {
     let scale = old as f64 / new as f64;
+    let one = (1u32 << WEIGHT_BITS) as f32;
     (0..new)
         .map(|i| {
             let centre = ((i as f64 + 0.5) * scale - 0.5) as f32;
             let floor = centre.floor();
-            let (low, fraction) = if floor < 0.0 {
+            // Beyond the outer pixels' centres one pixel counts alone.
+            let (low, fraction) = if floor < 0.0 || old < 2 {
                 (0, 0.0)
             } else if floor as usize >= old - 1 {
-                (old - 1, 0.0)
+                (old - 2, 1.0)
             } else {
                 (floor as usize, centre - floor)
             };
-            let one = (1u32 << WEIGHT_BITS) as f32;
             Tap {
                 low,
-                high: (low + 1).min(old - 1),
                 weight_low: ((1.0 - fraction) * one).round_ties_even() as u32,
                 weight_high: (fraction * one).round_ties_even() as u32,
             }
@@ -55,39 +56,71 @@ pub fn resize_bilinear(image: &Image, width: usize, height: usize) -> Image {
     if image.data.is_empty() || out.data.is_empty() {
         return out;
     }
-    let columns = taps(image.width, width);
-    let rows = taps(image.height, height);
+    let (columns, rows) = (taps(image.width, width), taps(image.height, height));
+    let weights: [Vec<u16>; 2] = [|tap: &Tap| tap.weight_low, |tap: &Tap| tap.weight_high]
+        .map(|weight| columns.iter().flat_map(|tap| [weight(tap) as u16; 3]).collect());
     // Two horizontally resized rows are kept: neighbouring new rows mostly share them. 16 bits hold 255 * 2048 / 16.
-    let mut cache = [(usize::MAX, vec![0u16; width * 3]), (usize::MAX, vec![0u16; width * 3])];
+    let line = || (usize::MAX, vec![0u16; width * 3]);
+    let (mut low, mut high) = (line(), line());
+    let offsets: Vec<u32> = columns.iter().map(|tap| tap.low as u32 * 3).collect();
+    let padded = |width: usize| vec![0u8; width * 3 + PADDING];
+    let (mut source, mut left, mut right) = (padded(image.width), padded(width), padded(width));
     for (y, tap) in rows.iter().enumerate() {
-        if cache[0].0 != tap.low {
-            cache.swap(0, 1);
-            if cache[0].0 != tap.low {
-                resize_row(image.row(tap.low), &columns, &mut cache[0].1);
-                cache[0].0 = tap.low;
+        let wanted = [tap.low, (tap.low + 1).min(image.height - 1)];
+        if low.0 != wanted[0] {
+            std::mem::swap(&mut low, &mut high);
+        }
+        for (line, row) in [&mut low, &mut high].into_iter().zip(wanted) {
+            if line.0 != row {
+                source[..image.width * 3].copy_from_slice(image.row(row));
+                neighbours::gather(&source, &offsets, &mut left, &mut right);
+                vectorise(Horizontal { neighbours: [&left, &right], weights: &weights, out: &mut line.1 });
+                line.0 = row;
             }
         }
-        if cache[1].0 != tap.high {
-            resize_row(image.row(tap.high), &columns, &mut cache[1].1);
-            cache[1].0 = tap.high;
-        }
-        let (low, high) = (&cache[0].1, &cache[1].1);
-        let (weight_low, weight_high) = (tap.weight_low, tap.weight_high);
-        for ((pixel, &a), &b) in out.row_mut(y).iter_mut().zip(low).zip(high) {
-            let sum = ((weight_low * u32::from(a)) >> 16) + ((weight_high * u32::from(b)) >> 16);
-            *pixel = ((sum + 2) >> 2) as u8;
-        }
+        vectorise(Vertical { low: &low.1, high: &high.1, tap: *tap, out: out.row_mut(y) });
     }
     out
 }
 
-fn resize_row(row: &[u8], columns: &[Tap], out: &mut [u16]) {
-    for (pixel, tap) in out.chunks_exact_mut(3).zip(columns) {
-        let low = &row[tap.low * 3..tap.low * 3 + 3];
-        let high = &row[tap.high * 3..tap.high * 3 + 3];
-        for channel in 0..3 {
-            let sum = u32::from(low[channel]) * tap.weight_low + u32::from(high[channel]) * tap.weight_high;
-            pixel[channel] = (sum >> 4) as u16;
+/// One row at its new width from the left and right neighbours of each number, and their weights.
+struct Horizontal<'a> {
+    neighbours: [&'a [u8]; 2],
+    weights: &'a [Vec<u16>; 2],
+    out: &'a mut [u16],
+}
+
+impl Vectorise for Horizontal<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { neighbours: [left, right], weights: [left_weights, right_weights], out } = self;
+        let left = left.iter().zip(left_weights).map(|(&v, &w)| u32::from(v) * u32::from(w));
+        let right = right.iter().zip(right_weights).map(|(&v, &w)| u32::from(v) * u32::from(w));
+        for ((out, left), right) in out.iter_mut().zip(left).zip(right) {
+            *out = ((left + right) >> 4) as u16;
+        }
+    }
+}
+
+/// One new row from the two that are nearest.
+struct Vertical<'a> {
+    low: &'a [u16],
+    high: &'a [u16],
+    tap: Tap,
+    out: &'a mut [u8],
+}
+
+impl Vectorise for Vertical<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Tap { weight_low, weight_high, .. } = self.tap;
+        for ((pixel, &low), &high) in self.out.iter_mut().zip(self.low).zip(self.high) {
+            let sum = ((weight_low * u32::from(low)) >> 16) + ((weight_high * u32::from(high)) >> 16);
+            *pixel = ((sum + 2) >> 2) as u8;
         }
     }
 }

@@ -29,7 +29,7 @@ fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
 const EDGES: &[(&str, &[&str])] = &[
     ("kinglet-spec", &[]),
     ("kinglet-kernels", &[]),
-    ("kinglet-vision", &[]),
+    ("kinglet-vision", &["kinglet-kernels"]),
     ("kinglet-tensor", &["kinglet-kernels"]),
     ("kinglet-data", &["kinglet-vision"]),
     ("kinglet-eval", &["kinglet-vision"]),

@@ -279,9 +279,10 @@ fn train(
         return Ok(ExitCode::from(INTERRUPTED));
     }
     printer.say(&format!(
-        "\n{} completed in {}{}.",
+        "\n{} completed in {} ({:.1} % of training spent waiting for data){}.",
         epochs(finished.epochs),
         clock(finished.elapsed),
+        finished.waiting * 100.0,
         if finished.stopped_early { ", stopped early because nothing improved any more" } else { "" }
     ));
     let weights = if finished.best.exists() { &finished.best } else { &finished.last };
@@ -337,6 +338,7 @@ fn finished_json(finished: &Finished, run: &RunDir) -> serde_json::Value {
     json!({
         "saved_to": run.path(), "last": finished.last, "best": finished.best.exists().then_some(&finished.best),
         "epochs": finished.epochs, "best_epoch": finished.best_epoch, "seconds": finished.elapsed.as_secs_f64(),
+        "data_wait": finished.waiting,
         "stopped_early": finished.stopped_early, "interrupted": finished.interrupted,
         "validation": finished.validation.as_ref().map(|v| report_json(&v.report)),
     })

@@ -100,9 +100,9 @@ impl Object {
 
 /// A picture and its objects.
 #[derive(Debug, Clone)]
-pub struct Scene {
+pub struct Scene<I = Image> {
     /// The pixels.
-    pub image: Image,
+    pub image: I,
     /// The objects, in pixels of `image`.
     pub objects: Vec<Object>,
 }

@@ -7,7 +7,7 @@
 
 use super::{AugmentParams, Object, Scene};
 use crate::rng::Rng;
-use kinglet_vision::{Image, LETTERBOX_GREY, warp};
+use kinglet_vision::{LETTERBOX_GREY, image::Rows, warp};
 
 /// A drawn transformation.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -50,6 +50,17 @@ impl Perspective {
         (w > 1e-9).then(|| [(m[0] * x + m[1] * y + m[2]) / w, (m[3] * x + m[4] * y + m[5]) / w])
     }
 
+    /// Whether anything of the rectangle `xyxy` (pixels of the source) can be in a result of the size `to`.
+    pub fn sees(&self, [x1, y1, x2, y2]: [f64; 4], to: (usize, usize)) -> bool {
+        // A pixel of the result mixes neighbours, and its place is rounded: one pixel more on each side.
+        let corners = [[x1 - 1.0, y1 - 1.0], [x2 + 1.0, y1 - 1.0], [x1 - 1.0, y2 + 1.0], [x2 + 1.0, y2 + 1.0]];
+        let Some(corners) = corners.into_iter().map(|p| self.map(p)).collect::<Option<Vec<_>>>() else { return true };
+        let outside = |axis: usize, size: usize| {
+            corners.iter().all(|p| p[axis] < -1.0) || corners.iter().all(|p| p[axis] > size as f64 + 1.0)
+        };
+        !outside(0, to.0) && !outside(1, to.1)
+    }
+
     /// Whether the result is the picture itself.
     pub fn is_identity(&self) -> bool {
         let identity = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0];
@@ -57,10 +68,9 @@ impl Perspective {
     }
 
     /// Warps the picture (grey 114 outside) and its objects; objects of which too little is left vanish.
-    pub fn apply(&self, scene: Scene, to: (usize, usize)) -> Scene {
-        let same_size = (scene.image.width, scene.image.height) == to;
-        let image: Image = if self.is_identity() && same_size {
-            scene.image
+    pub fn apply(&self, scene: Scene<impl Rows>, to: (usize, usize)) -> Scene {
+        let image = if self.is_identity() && scene.image.size() == to {
+            scene.image.picture().into_owned()
         } else {
             // `warp` counts from the centre of the first pixel, boxes from its corner.
             let half = |d: f64| [1.0, 0.0, d, 0.0, 1.0, d, 0.0, 0.0, 1.0];
@@ -202,5 +212,40 @@ mod tests {
         let side = 60.0 / 2f32.sqrt();
         let expected = [50.0 - side / 2.0, 50.0 - side / 2.0, 50.0 + side / 2.0, 50.0 + side / 2.0];
         assert!(out.xyxy.iter().zip(expected).all(|(a, b)| (a - b).abs() < 0.2), "{:?}", out.xyxy);
+    }
+
+    #[test]
+    fn what_is_not_seen_does_not_matter() {
+        use crate::augment::mosaic::{self, Tile};
+        let params = AugmentParams { degrees: 10.0, shear: 3.0, perspective: 0.0005, ..AugmentParams::scratch_low() };
+        let picture = |grey: u8| kinglet_vision::Image::new(60, 44, [grey; 3]);
+        let (plain, other) = ([10, 20, 30, 40].map(picture), picture(250));
+        let mut rng = Rng::new(3);
+        let (mut hidden, mut wrongly_seen) = (0, 0);
+        for round in 0..300 {
+            // Every second round without rotation and perspective.
+            let params = if round % 2 == 0 { params } else { AugmentParams::scratch_low() };
+            let centre = mosaic::draw_centre(64, &mut rng);
+            let p = Perspective::draw(&params, (128, 128), (64, 64), &mut rng);
+            let result = |images: [&kinglet_vision::Image; 4]| {
+                let scene = mosaic::compose(images.map(|image| Tile { image, labels: &[] }), 64, centre);
+                p.apply(scene, (64, 64)).image
+            };
+            let expected = result(plain.each_ref());
+            for position in 0..4 {
+                let (left, top) = mosaic::corner(position, (60, 44), centre);
+                let (left, top) = (left as f64, top as f64);
+                let mut images = plain.each_ref();
+                images[position] = &other;
+                let same = result(images) == expected;
+                if p.sees([left, top, left + 60.0, top + 44.0], (64, 64)) {
+                    wrongly_seen += usize::from(same);
+                } else {
+                    assert!(same, "round {round}: picture {position} shows");
+                    hidden += 1;
+                }
+            }
+        }
+        assert!(hidden > 60 && wrongly_seen < 60, "{hidden} hidden, {wrongly_seen} seen for nothing");
     }
 }

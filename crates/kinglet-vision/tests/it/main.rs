@@ -5,6 +5,7 @@ mod boxes;
 mod decode;
 mod drawing;
 mod geometry;
+mod instruction_sets;
 mod opencv;
 mod suppression;
 
