@@ -78,7 +78,7 @@ fn drawn_picture() -> Result<Vec<u8>, CliError> {
 fn detection(args: DetectionBench, printer: &Printer) -> Result<ExitCode, CliError> {
     let printer = &printer.json(args.json);
     kinglet_kernels::threads::set_threads(args.machine.threads);
-    let chosen = choose(&args.model, Some(DEFAULT_MODEL), printer)?;
+    let mut chosen = choose(&args.model, Some(DEFAULT_MODEL), printer)?;
     let size = size(&args.imgsz, &chosen, printer);
     let batch = args.batch_size;
     let file = match &args.source {
@@ -91,6 +91,8 @@ fn detection(args: DetectionBench, printer: &Printer) -> Result<ExitCode, CliErr
     })?;
     let picture = picture.image;
     let setting = Setting::measure();
+    let recording = chosen.model.record(batch, size).map_err(CliError::input)?;
+    let macs: u64 = recording.graph.nodes().iter().map(|node| node.macs).sum();
     let mut detector = Detector::new(chosen.model);
     let mut times: [Times; 5] = Default::default();
     let mut found = 0;
@@ -109,8 +111,6 @@ fn detection(args: DetectionBench, printer: &Printer) -> Result<ExitCode, CliErr
     } else {
         Vec::new()
     };
-    let macs = detector.model().clone().record(batch, size).map_err(CliError::input)?;
-    let macs: u64 = macs.graph.nodes().iter().map(|node| node.macs).sum();
     let share = setting.share(2.0 * macs as f64, times[2].median());
     let images_per_s = batch as f64 * 1e3 / times[4].median().max(1e-9);
     let memory = peak_rss_mb();
