@@ -2,7 +2,10 @@
 
 use crate::cases;
 use kinglet_kernels::threads;
-use kinglet_tensor::ops::{BatchNorm, Concat, ConvUnit, MaxPool, Norm, Op, SpaceToDepth, Upsample};
+use kinglet_tensor::ops::{
+    Add, BatchNorm, Concat, Contract, ConvUnit, Expand, MaxPool, Norm, Op, ShuffleChannels, SliceChannels,
+    SpaceToDepth, Upsample,
+};
 use kinglet_tensor::{Activation, Gradients, Graph, Mode, ParamId, Params, Session, Shape};
 
 fn assert_close(got: &[f32], want: &[f32], tolerance: f32, what: &str) {
@@ -114,8 +117,17 @@ fn large() -> (Graph, Params, Vec<f32>) {
     let small = b.graph.push(down, &[wide]);
     let norm = b.norm(40);
     let small = b.graph.push(BatchNorm { norm, activation: Activation::Sigmoid }, &[small]);
+    let attention = b.attention(40, 4);
+    let attended = b.graph.push(attention, &[small; 3]);
+    let small = b.graph.push(Add, &[small, attended]);
     let up = b.graph.push(Upsample { scale: 2 }, &[small]);
-    let joined = b.graph.push(Concat, &[up, wide, wide]);
+    let shuffled = b.graph.push(ShuffleChannels { groups: 3 }, &[wide]);
+    let part = b.graph.push(SliceChannels { first: 8, count: 12 }, &[shuffled]);
+    let squares = b.graph.push(Contract { gain: 2 }, &[part]);
+    let grown = b.graph.push(Expand { gain: 2 }, &[squares]);
+    let transposed = b.conv_transpose(small, 24, 2);
+    let transposed = b.graph.push(transposed, &[small]);
+    let joined = b.graph.push(Concat, &[up, wide, wide, grown, transposed]);
     let head = ConvUnit { bias: Some(b.bias(21)), ..b.conv(joined, 21, 1, 1) };
     let y = b.graph.push(head, &[joined]);
     b.graph.output(y);
