@@ -247,3 +247,38 @@ pub fn backward(
     }
     gradients
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reference;
+
+    /// `sin(0.7 i + phase)`.
+    fn wave(len: usize, phase: f64) -> Vec<f64> {
+        (0..len).map(|i| (0.7 * i as f64 + phase).sin()).collect()
+    }
+
+    #[test]
+    fn values_are_those_of_pytorch() {
+        // torch.nn.MultiheadAttention(4, 2) on three pixels, computed in f64 with PyTorch 2.15.
+        let want = [
+            2.934527, -1.92649, 3.738535, -1.79373, 1.293371, -0.023592, 1.793783, -0.031852, 2.345605, -1.813262,
+            4.114085, -2.614662,
+        ];
+        let s = AttentionShape { batch: 1, pixels: 3, channels: 4, heads: 2 };
+        let wide = [wave(48, 0.1), wave(12, 0.2), wave(16, 0.3), wave(4, 0.4)];
+        let inputs = [1.0, 2.0, 3.0].map(|phase| wave(12, phase));
+        let weights = Projections { in_weight: &wide[0], in_bias: &wide[1], out_weight: &wide[2], out_bias: &wide[3] };
+        let reference = reference::attention::forward(s, inputs.each_ref().map(Vec::as_slice), &weights);
+        assert!(reference.iter().zip(want).all(|(r, w)| (r - w).abs() < 1e-6), "{reference:?}");
+
+        #[expect(clippy::cast_possible_truncation, reason = "the kernel's type")]
+        let narrow = |v: &Vec<f64>| v.iter().map(|&x| x as f32).collect::<Vec<f32>>();
+        let (narrowed, inputs) = (wide.each_ref().map(narrow), inputs.each_ref().map(narrow));
+        let [in_weight, in_bias, out_weight, out_bias] = narrowed.each_ref().map(Vec::as_slice);
+        let weights = Projections { in_weight, in_bias, out_weight, out_bias };
+        let (mut kept, mut y) = (vec![0.0; s.kept_len()], vec![0.0; 12]);
+        forward(s, inputs.each_ref().map(Vec::as_slice), &weights, &mut kept, &mut y);
+        assert!(y.iter().zip(want).all(|(y, w)| (f64::from(*y) - w).abs() < 1e-5), "{y:?}");
+    }
+}
