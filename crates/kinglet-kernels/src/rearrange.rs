@@ -78,6 +78,13 @@ pub fn shuffle_channels(x: &[f32], c: usize, groups: usize, y: &mut [f32], accum
     parallel_chunks_mut(y, rows * c, |task, y| {
         let x = &x[task * rows * c..][..y.len()];
         for (to, from) in y.chunks_exact_mut(c).zip(x.chunks_exact(c)) {
+            if groups == 2 && !accumulate {
+                // The usual case, in a form that compilers make vectors of.
+                let (first, second) = from.split_at(per_group);
+                let pairs = to.chunks_exact_mut(2).zip(first.iter().zip(second));
+                pairs.for_each(|(to, (a, b))| to.copy_from_slice(&[*a, *b]));
+                continue;
+            }
             for (i, to) in to.chunks_exact_mut(groups).enumerate() {
                 for (g, to) in to.iter_mut().enumerate() {
                     let value = from[g * per_group + i];
