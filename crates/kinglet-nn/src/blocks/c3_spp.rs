@@ -1,6 +1,7 @@
 //! YOLOv5's C3SPP: C3 with spatial pyramid pooling.
 
 use super::Spp;
+use super::bottleneck::hidden_width;
 use super::c3::CrossStage;
 use crate::{Block, Recorder};
 use kinglet_spec::{ArgCursor, Context, Shape, SpecErrorKind, one_input};
@@ -26,7 +27,7 @@ impl Block for C3Spp {
         args.opt_bool("shortcut", true)?;
         args.opt_positive("groups", 1)?;
         let expansion = args.opt_f32("expansion", 0.5)?;
-        let hidden = (c_out as f32 * expansion) as usize; // truncated, as Python's int()
+        let hidden = hidden_width(c_out, expansion)?;
         let activation = super::activation(cx.default_activation);
         let spp = Spp::new(Shape { channels: hidden, ..x }, hidden, windows, activation)?;
         let partial = CrossStage { c_out, hidden, activation };

@@ -1,5 +1,6 @@
 //! YOLOv5's CrossConv, also the repeated part of C3x: a square kernel as a row and a column.
 
+use super::bottleneck::hidden_width;
 use crate::recorder::init_bound;
 use crate::{Block, Recorder};
 use kinglet_spec::{ArgCursor, Context, Shape, SpecErrorKind, one_input};
@@ -65,7 +66,7 @@ impl Block for CrossConv {
         let groups = args.opt_positive("groups", 1)?;
         let expansion = args.opt_f32("expansion", 1.0)?;
         let shortcut = args.opt_bool("shortcut", false)? && x.channels == c_out;
-        let hidden = (c_out as f32 * expansion) as usize; // truncated, as Python's int()
+        let hidden = hidden_width(c_out, expansion)?;
         let wrong = |message: String| Err(SpecErrorKind::Inputs { message });
         if kernel % 2 == 0 || stride != 1 {
             return wrong(format!("needs an odd kernel and stride 1, found kernel {kernel} and stride {stride}"));

@@ -5,7 +5,7 @@
 //! Parameters: `conv.K` numbered as torchvision's, so that its weights map by structure.
 
 use crate::{Block, Conv, Recorder};
-use kinglet_spec::{ArgCursor, Context, Shape, SpecErrorKind, one_input};
+use kinglet_spec::{ArgCursor, Context, Shape, SpecErrorKind, limits, one_input};
 use kinglet_tensor::{Activation, Var};
 
 /// 1x1 to `expansion` times the input channels (none for 1), depthwise, 1x1 to c_out.
@@ -31,6 +31,9 @@ impl Block for MobileNetV2 {
         let stride = args.opt_positive("stride", 1)?;
         super::odd_kernel_and_stride(kernel, stride)?;
         let hidden = x.channels * expansion;
+        if hidden > limits::CHANNELS {
+            return Err(SpecErrorKind::Limit { what: "the hidden width".into(), limit: limits::CHANNELS });
+        }
         let shape = Conv::depthwise(hidden, kernel, stride).plan(Shape { channels: hidden, ..x })?;
         Ok((MobileNetV2 { c_out, expansion, kernel, stride }, Shape { channels: c_out, ..shape }))
     }

@@ -1,7 +1,7 @@
 //! Every block in a small model: one training step, and its gradients against differences of the loss.
 
 use kinglet_nn::{Model, REGISTRY};
-use kinglet_spec::{Repeats, ResolveOptions, find_block};
+use kinglet_spec::{Repeats, ResolveOptions, SpecError, find_block};
 use kinglet_tensor::{Gradients, Mode, Params, Session};
 
 /// Rows that bring every block, behind a convolution to 16 channels.
@@ -56,8 +56,14 @@ const BATCH: usize = 2;
 
 /// A model whose layer 1 is the row. Its head takes another layer, so that the row's output may have any size.
 fn model(row: &str) -> Model {
+    let mut model = read(row).unwrap_or_else(|e| panic!("{e}"));
+    model.params.initialise(7);
+    model
+}
+
+fn read(row: &str) -> Result<Model, SpecError> {
     let text = format!(
-        "nc: 2\nactivation: nn.Mish()\nanchors: [[4, 5, 9, 7]]\nbackbone:\n  - [-1, 1, Conv, [16, 3, 2]]\n  \
+        "nc: 2\nchannel_multiple: 1\nactivation: nn.Mish()\nanchors: [[4, 5, 9, 7]]\nbackbone:\n  - [-1, 1, Conv, [16, 3, 2]]\n  \
          - [-1, 2, {row}]\nhead:\n  - [0, 1, Conv, [8, 3, 2]]\n  - [[2], 1, Detect, [nc, anchors]]\n"
     );
     // Two of the inner parts of blocks that repeat these; others would not all fit behind themselves.
@@ -65,9 +71,7 @@ fn model(row: &str) -> Model {
     let number = if block.repeats() == Repeats::Inside { 2 } else { 1 };
     let text = text.replacen("- [-1, 2, ", &format!("- [-1, {number}, "), 1);
     let options = ResolveOptions { image: [SIDE; 2], ..Default::default() };
-    let mut model = Model::from_yaml(&text, row, &options).unwrap_or_else(|e| panic!("{e}"));
-    model.params.initialise(7);
-    model
+    Model::from_yaml(&text, row, &options)
 }
 
 /// Numbers without a pattern, in -1..1.
@@ -150,5 +154,36 @@ fn the_loss_changes_along_every_gradient_as_the_gradient_says() {
         }
         let after = loss(&mut model.params);
         assert!(after < start, "{row}: loss {start} before and {after} after a step");
+    }
+}
+
+#[test]
+fn rows_that_do_not_fit_are_refused_with_the_reason() {
+    // Behind 16 channels of 8 x 8.
+    for (row, want) in [
+        ("GhostConv, [15]", "needs an even c_out, found 15"),
+        ("GhostBottleneck, [24]", "as many output as input channels (16); found stride 1, kernel 3 and c_out = 24"),
+        ("GhostBottleneck, [18, 3, 2]", "needs bottlenecks of a multiple of 4 channels, found 18"),
+        ("C3Ghost, [20, True, 1, 0.5]", "needs bottlenecks of a multiple of 4 channels, found 10"),
+        ("C3TR, [20, True, 1, 0.5]", "needs a hidden width (c_out x expansion) for 4 heads, found 10"),
+        ("CrossConv, [16, 3, 2]", "needs an odd kernel and stride 1, found kernel 3 and stride 2"),
+        ("CrossConv, [16, 3, 1, 1, 1e9]", "the hidden width"),
+        ("C3SPP, [16, [4]]", "needs odd pooling windows, found 4"),
+        ("MixConv2d, [16, [2, 3]]", "needs odd kernels, found [2, 3]"),
+        ("MixConv2d, [2, [1, 3, 5]]", "needs a channel for each of [1, 3, 5]"),
+        ("Contract, [3]", "needs a height and width that are multiples of gain = 3"),
+        ("Expand, [3]", "needs channels that are a multiple of gain x gain = 9"),
+        ("nn.ConvTranspose2d, [16, 3, 2, 1, 2]", "needs an output padding below the stride 2, found 2"),
+        ("nn.ConvTranspose2d, [16, 3, 2, 1, 1, 3]", "divisible by groups = 3, found 16 and 16"),
+        ("nn.ConvTranspose2d, [16, 1, 1, 4]", "with padding 4 needs a larger map than 16 x 8 x 8"),
+        ("MobileNetv2, [16, 6, 4]", "needs an odd kernel, found 4"),
+        ("MobileNetv2, [16, 60000]", "the hidden width"),
+        ("ShuffleNetv2, [24, 1]", "at stride 1 that of the input (16); found c_out = 24"),
+        ("ShuffleNetv2, [16, 3]", "needs stride 1 or 2, found 3"),
+        ("GhostNet, [15, 16, 3, 1, 0]", "needs an even c_out and hidden, found 15 and 16"),
+    ] {
+        let text = format!("width_multiple: 1.0\nchannel_multiple: 1\n{row}");
+        let told = read(row).err().unwrap_or_else(|| panic!("{row} is refused")).to_string();
+        assert!(told.contains(want), "{row}: {told}");
     }
 }
