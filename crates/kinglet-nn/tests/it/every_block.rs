@@ -182,7 +182,6 @@ fn rows_that_do_not_fit_are_refused_with_the_reason() {
         ("ShuffleNetv2, [16, 3]", "needs stride 1 or 2, found 3"),
         ("GhostNet, [15, 16, 3, 1, 0]", "needs an even c_out and hidden, found 15 and 16"),
     ] {
-        let text = format!("width_multiple: 1.0\nchannel_multiple: 1\n{row}");
         let told = read(row).err().unwrap_or_else(|| panic!("{row} is refused")).to_string();
         assert!(told.contains(want), "{row}: {told}");
     }
