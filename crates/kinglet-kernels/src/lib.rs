@@ -7,6 +7,7 @@
 //! the same input gives the same bits on any number of threads (of one instruction set).
 
 pub mod activation;
+pub mod attention;
 pub mod batchnorm;
 pub mod conv;
 pub mod depthwise;
@@ -15,6 +16,7 @@ pub mod infer;
 pub mod peak;
 pub mod pointwise;
 pub mod pooling;
+pub mod rearrange;
 pub mod reference;
 pub mod rows;
 pub mod simd;

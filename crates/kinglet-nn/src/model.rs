@@ -37,7 +37,7 @@ impl Recording {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("image height and width must be multiples of the model's largest stride {stride}, found {height} x {width}")]
 pub struct SizeError {
-    /// The largest stride of the head.
+    /// The largest stride of the model.
     pub stride: usize,
     /// Height asked for.
     pub height: usize,
@@ -103,9 +103,9 @@ impl Model {
         Recording { graph, layers }
     }
 
-    /// The largest stride of the head: image sides must be its multiples.
+    /// The largest stride of the model: image sides must be its multiples.
     pub fn max_stride(&self) -> usize {
-        self.spec.head_strides.iter().copied().max().unwrap_or(32)
+        self.spec.size_multiple()
     }
 
     /// The head's classes, anchors and strides.

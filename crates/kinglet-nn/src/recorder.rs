@@ -125,6 +125,31 @@ impl<'a> Recorder<'a> {
         ]
     }
 
+    /// Records a linear layer of each pixel's channels, without bias unless asked for, plus a residual.
+    pub fn linear(&mut self, name: &str, x: Var, c_out: usize, bias: bool, residual: Option<Var>) -> Var {
+        let shape = [c_out, self.shape(x).c];
+        let (weight, bias) = if bias {
+            let [weight, bias] = self.weight_and_bias(name, &shape);
+            (weight, Some(bias))
+        } else {
+            let init = Init::Uniform(init_bound(&shape));
+            (self.scope(name).declare("weight", &shape, ParamKind::Weight, init), None)
+        };
+        let unit = ConvUnit {
+            weight,
+            bias,
+            norm: None,
+            activation: Activation::Identity,
+            c_out,
+            kernel: [1, 1],
+            stride: 1,
+            padding: [0, 0],
+            dilation: 1,
+            groups: 1,
+        };
+        self.push(unit, &[Some(x), residual].into_iter().flatten().collect::<Vec<_>>())
+    }
+
     /// Records `activation(norm(conv(x))) + residual`; the convolution has no bias, as everywhere in YOLOv5 but the head.
     pub fn conv_norm(
         &mut self,

@@ -1,4 +1,4 @@
-//! A state dict of another library for the same backbone: torchvision's and timm's MobileNetV3 under their own names.
+//! A state dict of another library for the same backbone: torchvision's and timm's light ones under their own names.
 //!
 //! Both sides are walked in the order of their operations. Layers with a weight (convolutions, the two of
 //! squeeze-and-excite) are paired with each other, BatchNorms with each other, and every shape has to agree, over the whole

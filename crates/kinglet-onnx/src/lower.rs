@@ -6,7 +6,7 @@
 
 use crate::proto::AttributeValue::{Float, Int, Ints, Text};
 use crate::proto::{AttributeValue, Graph, Node, Tensor, TensorData};
-use kinglet_tensor::ops::{BatchNorm, ConvUnit, MaxPool, Op, SqueezeExcite};
+use kinglet_tensor::ops::{BatchNorm, ConvTranspose, ConvUnit, MaxPool, Op, SqueezeExcite};
 use kinglet_tensor::{Activation, ParamId, Params, Shape, Var};
 use std::collections::HashSet;
 
@@ -17,7 +17,7 @@ const TO_THE_END: i64 = i64::MAX;
 #[derive(Debug)]
 pub(crate) struct Builder<'a> {
     pub(crate) graph: Graph,
-    params: &'a Params,
+    pub(crate) params: &'a Params,
     opset: u32,
     taken: HashSet<String>,
     /// The name of each recorded value that has been lowered.
@@ -112,9 +112,25 @@ impl<'a> Builder<'a> {
         let place = |what: &str| format!("model.{}.{what}", node.layer);
         let name = match op {
             Op::ConvUnit(unit) => self.conv_unit(unit, &inputs),
+            Op::Add(_) => self.node("Add", place("add"), &inputs, vec![]),
+            Op::Attention(attention) => self.attention(attention, input_shapes[0], &inputs),
             Op::BatchNorm(norm) => self.batch_norm(norm, inputs[0]),
             Op::Activate(activate) => self.activation(activate.0, inputs[0], &place("act")),
             Op::Concat(_) => self.node("Concat", place("concat"), &inputs, vec![("axis", Int(1))]),
+            Op::Contract(op) => {
+                let gain = Int(op.gain as i64);
+                self.node("SpaceToDepth", place("contract"), &inputs, vec![("blocksize", gain)])
+            }
+            Op::ConvTranspose(op) => self.conv_transpose(op, inputs[0]),
+            Op::Expand(op) => {
+                let attributes = vec![("blocksize", Int(op.gain as i64)), ("mode", Text("DCR"))];
+                self.node("DepthToSpace", place("expand"), &inputs, attributes)
+            }
+            Op::ShuffleChannels(op) => self.shuffle_channels(op.groups, input_shapes[0], inputs[0], &place("shuffle")),
+            Op::SliceChannels(op) => {
+                let (from, to) = (op.first as i64, (op.first + op.count) as i64);
+                self.slice(inputs[0], &place("slice"), &[1], &[from], &[to], &[1])
+            }
             Op::MaxPool(pool) => self.max_pool(pool, inputs[0], &place("pool")),
             Op::Upsample(upsample) => self.resize(upsample.scale, inputs[0], &place("upsample")),
             Op::ZeroPad(pad) => self.zero_pad(pad.border, inputs[0], &place("pad")),
@@ -125,13 +141,13 @@ impl<'a> Builder<'a> {
     }
 
     /// The name of a parameter without its last part: `model.4.cv1.conv`.
-    fn owner(&self, id: ParamId) -> String {
+    pub(crate) fn owner(&self, id: ParamId) -> String {
         let name = &self.params.param(id).name;
         name.rsplit_once('.').map_or(name.as_str(), |(owner, _)| owner).to_owned()
     }
 
     /// A 2-D convolution with optional bias; `pads` are height and width.
-    fn conv(
+    pub(crate) fn conv(
         &mut self,
         name: &str,
         x: &str,
@@ -158,7 +174,9 @@ impl<'a> Builder<'a> {
 
     fn conv_unit(&mut self, unit: &ConvUnit, inputs: &[&str]) -> String {
         let name = self.owner(unit.weight);
-        let dims = self.params.param(unit.weight).shape.clone();
+        // A linear layer's weight has two dimensions.
+        let mut dims = self.params.param(unit.weight).shape.clone();
+        dims.resize(4, 1);
         let mut weight = self.params.get(unit.weight).to_vec();
         let mut bias = unit.bias.map(|b| self.params.get(b).to_vec());
         if let Some(norm) = &unit.norm {
@@ -296,6 +314,37 @@ impl<'a> Builder<'a> {
         self.node("Concat", name, &parts, vec![("axis", Int(1))])
     }
 
+    fn conv_transpose(&mut self, op: &ConvTranspose, x: &str) -> String {
+        let name = self.owner(op.weight);
+        let dims = self.params.param(op.weight).shape.clone();
+        let weight = self.params.get(op.weight).to_vec();
+        let mut inputs = vec![x.to_owned(), self.floats(format!("{name}.weight"), &dims, weight)];
+        if let Some(bias) = op.bias {
+            let bias = self.params.get(bias).to_vec();
+            inputs.push(self.floats(format!("{name}.bias"), &[op.c_out], bias));
+        }
+        let both = |v: usize| Ints(vec![v as i64; 2]);
+        let attributes = vec![
+            ("kernel_shape", both(op.kernel)),
+            ("strides", both(op.stride)),
+            ("pads", Ints(vec![op.padding as i64; 4])),
+            ("output_padding", both(op.output_padding)),
+            ("dilations", both(op.dilation)),
+            ("group", Int(op.groups as i64)),
+        ];
+        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+        self.node("ConvTranspose", name, &inputs, attributes)
+    }
+
+    /// The channels as a matrix `[groups, c / groups]`, transposed.
+    fn shuffle_channels(&mut self, groups: usize, s: Shape, x: &str, name: &str) -> String {
+        let matrix = self.ints(format!("{name}.matrix"), &[s.n, groups, s.c / groups, s.h, s.w].map(|d| d as i64));
+        let split = self.node("Reshape", format!("{name}.groups"), &[x, &matrix], vec![]);
+        let turned = self.node("Transpose", format!("{name}.t"), &[&split], vec![("perm", Ints(vec![0, 2, 1, 3, 4]))]);
+        let shape = self.ints(format!("{name}.shape"), &[s.n, s.c, s.h, s.w].map(|d| d as i64));
+        self.node("Reshape", name, &[&turned, &shape], vec![])
+    }
+
     fn squeeze_excite(&mut self, op: &SqueezeExcite, x_shape: Shape, x: &str) -> String {
         let owner = self.owner(op.reduce[0]);
         let name = owner.rsplit_once('.').map_or(owner.as_str(), |(parent, _)| parent).to_owned();
@@ -312,16 +361,19 @@ impl<'a> Builder<'a> {
     fn linear(&mut self, [weight, bias]: [ParamId; 2], [rows, columns]: [usize; 2], x: &str) -> String {
         let name = self.owner(weight);
         let (w, b) = (self.params.get(weight).to_vec(), self.params.get(bias).to_vec());
-        let geometry = ConvGeometry { kernel: [1, 1], stride: 1, padding: [0, 0], dilation: 1, groups: 1 };
-        self.conv(&name, x, (&[rows, columns, 1, 1], w), Some(b), &geometry)
+        self.conv(&name, x, (&[rows, columns, 1, 1], w), Some(b), &POINTWISE)
     }
 }
 
+/// A 1x1 convolution.
+pub(crate) const POINTWISE: ConvGeometry =
+    ConvGeometry { kernel: [1, 1], stride: 1, padding: [0, 0], dilation: 1, groups: 1 };
+
 /// The geometry that a `Conv` node states.
-struct ConvGeometry {
-    kernel: [usize; 2],
-    stride: usize,
-    padding: [usize; 2],
-    dilation: usize,
-    groups: usize,
+pub(crate) struct ConvGeometry {
+    pub(crate) kernel: [usize; 2],
+    pub(crate) stride: usize,
+    pub(crate) padding: [usize; 2],
+    pub(crate) dilation: usize,
+    pub(crate) groups: usize,
 }

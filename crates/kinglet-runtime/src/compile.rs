@@ -4,12 +4,14 @@
 //! concatenation are channels of its map, work in place keeps its place, and regions whose lifetimes do not touch may
 //! overlap in the arena. Last the kernels are made, which check the places once more.
 
+use crate::plain;
 use crate::program::{Kernel, Program, Step};
 use crate::weights::{Form, Weights};
 use kinglet_kernels::ConvShape;
 use kinglet_kernels::elementwise::Padding;
 use kinglet_kernels::infer::{
-    Affine, Dense, Depthwise, Expand, Focus, Gate, Place, Pool, Repeat, Scale, Squeeze, Sum, Winograd, ZeroBorder,
+    Affine, Dense, Depthwise, Expand, Focus, Gate, Place, Plain, Pool, Repeat, Scale, Squeeze, Sum, Winograd,
+    ZeroBorder,
 };
 use kinglet_kernels::pooling::PoolShape;
 use kinglet_tensor::ops::{ConvUnit, Op, SqueezeExcite};
@@ -198,7 +200,7 @@ impl<'a> Compiler<'a> {
     fn place_within(&mut self) {
         for node in 1..self.roles.len() {
             let in_place = match self.op(node) {
-                Some(Op::Activate(_) | Op::BatchNorm(_)) => true,
+                Some(Op::Activate(_) | Op::BatchNorm(_) | Op::Add(_)) => true,
                 Some(Op::SqueezeExcite(_)) => self.roles[node] == Role::Step,
                 _ => false,
             };
@@ -423,6 +425,27 @@ impl<'a> Compiler<'a> {
                     let padding = Padding { left, right, top, bottom };
                     let step = ZeroBorder::new([from.n, from.h, from.w], padding, x, place(d.node));
                     push(d.op, 0, Kernel::ZeroBorder(step));
+                }
+                Op::Add(_) => {
+                    let (rows, y) = (from.rows(), place(d.node));
+                    if x != y {
+                        push("copy", 0, Kernel::Repeat(Repeat::new([from.n, from.h, from.w], 1, x, y)));
+                    }
+                    push(d.op, 0, Kernel::Sum(Sum::new(rows, place(reads[1]), y)));
+                }
+                Op::SliceChannels(op) => {
+                    let part = Place { at: x.at + op.first, c: op.count, ..x };
+                    push(d.op, 0, Kernel::Repeat(Repeat::new([from.n, from.h, from.w], 1, part, place(d.node))));
+                }
+                op @ (Op::Attention(_)
+                | Op::Contract(_)
+                | Op::ConvTranspose(_)
+                | Op::Expand(_)
+                | Op::ShuffleChannels(_)) => {
+                    let inputs = reads.iter().map(|&v| (place(v), self.shape(v).rows())).collect();
+                    let output = (place(d.node), node.shape.rows());
+                    let work = plain::work(op, from, node.shape, params);
+                    push(d.op, macs, Kernel::Plain(Plain::new(inputs, output, work)));
                 }
                 Op::Concat(_) => unreachable!("concatenations became copies"),
             }

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod compile;
+mod plain;
 mod program;
 mod weights;
 

@@ -3,7 +3,7 @@
 use crate::compile;
 use crate::weights::Weights;
 use kinglet_kernels::infer::{
-    Affine, Dense, Depthwise, Focus, Place, Pool, Repeat, Scale, Squeeze, Sum, Winograd, ZeroBorder,
+    Affine, Dense, Depthwise, Focus, Place, Plain, Pool, Repeat, Scale, Squeeze, Sum, Winograd, ZeroBorder,
 };
 use kinglet_tensor::{Graph, Params, Shape};
 use std::time::{Duration, Instant};
@@ -22,6 +22,7 @@ pub(crate) enum Kernel {
     Focus(Focus),
     ZeroBorder(ZeroBorder),
     Sum(Sum),
+    Plain(Plain),
 }
 
 impl Kernel {
@@ -38,6 +39,7 @@ impl Kernel {
             Kernel::Focus(k) => k.run(arena),
             Kernel::ZeroBorder(k) => k.run(arena),
             Kernel::Sum(k) => k.run(arena),
+            Kernel::Plain(k) => k.run(arena),
         }
     }
 }
@@ -71,7 +73,7 @@ pub struct StepTiming {
 ///
 /// BatchNorm is folded into the weights; activation, residual and squeeze-and-excite's gate are part of the convolutions;
 /// a concatenation's inputs are written where they belong; maps share one arena by their lifetimes. Running it allocates
-/// nothing.
+/// nothing, except for operations that have no kernel of their own ([`Plain`]).
 #[derive(Debug)]
 pub struct Program {
     pub(crate) steps: Vec<Step>,

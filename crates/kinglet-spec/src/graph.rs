@@ -78,3 +78,12 @@ pub struct GraphSpec {
     /// The text as read.
     pub yaml: String,
 }
+
+impl GraphSpec {
+    /// What an image's sides must be multiples of: the largest stride of any layer. A head may leave out the coarsest
+    /// level, and maps are joined there all the same. Strides that are no power of two come of borders, not of steps.
+    pub fn size_multiple(&self) -> usize {
+        let layers = self.layers.iter().map(|l| l.stride).filter(|s| s.is_power_of_two());
+        layers.chain(self.head_strides.iter().copied()).max().unwrap_or(1)
+    }
+}

@@ -1,6 +1,6 @@
 //! A block of one's own, in a registry of one's own: the example of `docs/add-a-block.md`.
 //!
-//! Source: Han et al. 2020, arXiv:1911.11907.
+//! Source: Iandola et al. 2016, arXiv:1602.07360.
 
 use kinglet::nn::{Block, Conv, Entry, Model, REGISTRY, Recorder, Summary};
 use kinglet::spec::{
@@ -8,33 +8,35 @@ use kinglet::spec::{
 };
 use kinglet::tensor::{Activation, Var, ops};
 
-/// A convolution to c_out / 2, and a depthwise 5x5 of it, side by side.
+/// A convolution to few channels, then a 1x1 and a 3x3 of them, side by side.
 #[derive(Debug)]
-pub struct GhostConv {
-    conv: Conv,
+pub struct Fire {
+    squeeze: Conv,
+    half: usize,
 }
 
-impl Block for GhostConv {
-    const NAME: &'static str = "GhostConv";
-    const ARGUMENTS: &'static str = "c_out, kernel = 1, stride = 1";
-    const SUMMARY: &'static str = "Half of the channels by a convolution, half from them by a depthwise 5x5";
+impl Block for Fire {
+    const NAME: &'static str = "Fire";
+    const ARGUMENTS: &'static str = "c_out, squeezed, stride = 1";
+    const SUMMARY: &'static str = "SqueezeNet's module: few channels, then half by a 1x1 and half by a 3x3 convolution";
 
     fn plan(args: &mut ArgCursor<'_>, inputs: &[Shape], _: &Context) -> Result<(Self, Shape), SpecErrorKind> {
         let c_out = args.positive_arg("c_out")?;
-        let kernel = args.opt_positive("kernel", 1)?;
+        let squeezed = args.positive_arg("squeezed")?;
         let stride = args.opt_positive("stride", 1)?;
         if c_out % 2 != 0 {
             return Err(SpecErrorKind::Inputs { message: format!("needs an even c_out, found {c_out}") });
         }
-        let conv = Conv::new(c_out / 2, kernel, stride);
-        let half = conv.plan(one_input(inputs)?)?;
-        Ok((GhostConv { conv }, Shape { channels: c_out, ..half }))
+        let squeeze = Conv::new(squeezed, 1, stride);
+        let narrow = squeeze.plan(one_input(inputs)?)?;
+        Ok((Fire { squeeze, half: c_out / 2 }, Shape { channels: c_out, ..narrow }))
     }
 
     fn record(&self, m: &mut Recorder<'_>, inputs: &[Var]) -> Var {
-        let half = m.conv("cv1", inputs[0], self.conv, Activation::Silu, None);
-        let cheap = m.conv("cv2", half, Conv::depthwise(self.conv.c_out, 5, 1), Activation::Silu, None);
-        m.push(ops::Concat, &[half, cheap])
+        let narrow = m.conv("squeeze", inputs[0], self.squeeze, Activation::Relu, None);
+        let small = m.conv("expand1x1", narrow, Conv::new(self.half, 1, 1), Activation::Relu, None);
+        let large = m.conv("expand3x3", narrow, Conv::new(self.half, 3, 1), Activation::Relu, None);
+        m.push(ops::Concat, &[small, large])
     }
 }
 
@@ -45,17 +47,17 @@ width_multiple: 1.0
 anchors: [[10, 13, 16, 30, 33, 23]]
 backbone:
   - [-1, 1, Conv, [16, 3, 2]] # 0
-  - [-1, 1, GhostConv, [32, 3, 2]] # 1
-  - [-1, 1, GhostConv, [64, 3, 2]] # 2
+  - [-1, 1, Fire, [32, 8, 2]] # 1
+  - [-1, 1, Fire, [64, 16, 2]] # 2
 head:
   - [[2], 1, Detect, [nc, anchors]]
 ";
 
 fn main() -> Result<(), SpecError> {
     let mut registry: Vec<&'static dyn BlockKind> = REGISTRY.to_vec();
-    registry.push(&Entry::<GhostConv>::NEW);
+    registry.push(&Entry::<Fire>::NEW);
     let options = ResolveOptions { image: [64, 64], ..Default::default() };
-    let model = Model::new(resolve(MODEL, "ghost.yaml", &registry, &options)?);
+    let model = Model::new(resolve(MODEL, "fire.yaml", &registry, &options)?);
     for layer in Summary::new(&model).layers {
         println!("{:>3} {:<10} {:>6} parameters", layer.index, layer.module, layer.params);
     }

@@ -37,7 +37,7 @@ pub fn run(args: InspectArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     // Strides do not depend on the image, so a first pass finds what the side must be a multiple of.
     let probe =
         kinglet_spec::resolve(&text, &file, kinglet_nn::REGISTRY, &ResolveOptions { nc, ..Default::default() })?;
-    let stride = probe.head_strides.iter().copied().max().unwrap_or(32);
+    let stride = probe.size_multiple();
     let side = raised(wanted, stride);
     if side != wanted {
         printer.say(&format!("image side {wanted} raised to {side}, a multiple of the model's stride {stride}"));

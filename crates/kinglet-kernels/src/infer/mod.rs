@@ -10,6 +10,7 @@ mod dense;
 mod depthwise;
 pub(crate) mod finish;
 mod maps;
+mod plain;
 mod squeeze;
 mod winograd;
 
@@ -17,6 +18,7 @@ pub use arena::Arena;
 pub use dense::{Dense, Gate, padded_bias};
 pub use depthwise::{Depthwise, Expand, Taps};
 pub use maps::{Affine, Focus, Pool, Repeat, Sum, ZeroBorder};
+pub use plain::{Plain, Work};
 pub use squeeze::{Linear, Scale, Squeeze};
 pub use winograd::{Winograd, WinogradWeights};
 

@@ -1,6 +1,7 @@
 //! Scalar kernels, generic over `f32` and `f64`: the oracle of every fast kernel and of every gradient.
 
 pub mod activation;
+pub mod attention;
 pub mod batchnorm;
 pub mod conv;
 pub mod pooling;

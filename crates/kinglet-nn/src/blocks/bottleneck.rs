@@ -1,7 +1,7 @@
 //! YOLOv5's Bottleneck, also the repeated part of C3 and BottleneckCSP.
 
 use crate::{Block, Conv, Recorder};
-use kinglet_spec::{ArgCursor, Context, Shape, SpecErrorKind, one_input};
+use kinglet_spec::{ArgCursor, Context, Shape, SpecErrorKind, limits, one_input};
 use kinglet_tensor::{Activation, Var};
 
 /// 1x1 to the hidden width, 3x3 to c_out; the input is added where its channels allow.
@@ -32,12 +32,24 @@ pub(super) struct Tail {
 
 pub(super) const TAIL_ARGUMENTS: &str = "c_out, shortcut = True, groups = 1, expansion = 0.5";
 
+/// `c_out` times the expansion, truncated as by Python's int().
+///
+/// # Errors
+/// More channels than a map may have.
+pub(super) fn hidden_width(c_out: usize, expansion: f32) -> Result<usize, SpecErrorKind> {
+    let hidden = (c_out as f32 * expansion) as usize;
+    if hidden > limits::CHANNELS {
+        return Err(SpecErrorKind::Limit { what: "the hidden width".into(), limit: limits::CHANNELS });
+    }
+    Ok(hidden)
+}
+
 pub(super) fn tail(args: &mut ArgCursor<'_>, cx: &Context) -> Result<Tail, SpecErrorKind> {
     let c_out = args.positive_arg("c_out")?;
     let shortcut = args.opt_bool("shortcut", true)?;
     let groups = args.opt_positive("groups", 1)?;
     let expansion = args.opt_f32("expansion", 0.5)?;
-    let hidden = (c_out as f32 * expansion) as usize; // truncated, as Python's int()
+    let hidden = hidden_width(c_out, expansion)?;
     if hidden == 0 || !hidden.is_multiple_of(groups) || !c_out.is_multiple_of(groups) {
         let message = format!(
             "needs a hidden width (c_out x expansion = {c_out} x {expansion} = {hidden}) and c_out that are \

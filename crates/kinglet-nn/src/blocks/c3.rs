@@ -1,4 +1,5 @@
-//! YOLOv5's C3: a cross-stage partial block with three convolutions.
+//! YOLOv5's C3: a cross-stage partial block with three convolutions. C3x, C3Ghost, C3SPP and C3TR are the same around
+//! other inner parts.
 //!
 //! Source: Wang et al. 2019, arXiv:1911.11929 (CSPNet), in YOLOv5's form.
 
@@ -10,11 +11,39 @@ use kinglet_tensor::{Activation, Var, ops};
 /// Two 1x1 branches, one through n bottlenecks; joined by a third 1x1.
 #[derive(Debug)]
 pub struct C3 {
-    c_out: usize,
-    hidden: usize,
+    partial: CrossStage,
     repeats: usize,
     inner: Bottleneck,
-    activation: Activation,
+}
+
+/// The two branches and what joins them.
+#[derive(Debug)]
+pub(super) struct CrossStage {
+    pub c_out: usize,
+    pub hidden: usize,
+    pub activation: Activation,
+}
+
+impl CrossStage {
+    /// Records the block around `inner`, which is called with the first branch.
+    pub(super) fn record(
+        &self,
+        m: &mut Recorder<'_>,
+        x: Var,
+        inner: impl FnOnce(&mut Recorder<'_>, Var) -> Var,
+    ) -> Var {
+        let narrow = Conv::new(self.hidden, 1, 1);
+        let y = m.conv("cv1", x, narrow, self.activation, None);
+        let y = inner(&mut m.scope("m"), y);
+        let beside = m.conv("cv2", x, narrow, self.activation, None);
+        let joined = m.push(ops::Concat, &[y, beside]);
+        m.conv("cv3", joined, Conv::new(self.c_out, 1, 1), self.activation, None)
+    }
+}
+
+/// A block several times, numbered from 0.
+pub(super) fn chain(m: &mut Recorder<'_>, x: Var, repeats: usize, block: &impl Block) -> Var {
+    (0..repeats).fold(x, |y, i| block.record(&mut m.scope(i), &[y]))
 }
 
 impl Block for C3 {
@@ -27,17 +56,11 @@ impl Block for C3 {
         let x = one_input(inputs)?;
         let Tail { c_out, shortcut, groups, hidden, activation } = tail(args, cx)?;
         let inner = Bottleneck::inner(hidden, shortcut, groups, activation);
-        Ok((C3 { c_out, hidden, repeats: cx.repeats, inner, activation }, Shape { channels: c_out, ..x }))
+        let partial = CrossStage { c_out, hidden, activation };
+        Ok((C3 { partial, repeats: cx.repeats, inner }, Shape { channels: c_out, ..x }))
     }
 
     fn record(&self, m: &mut Recorder<'_>, inputs: &[Var]) -> Var {
-        let narrow = Conv::new(self.hidden, 1, 1);
-        let mut y = m.conv("cv1", inputs[0], narrow, self.activation, None);
-        for i in 0..self.repeats {
-            y = self.inner.record(&mut m.scope("m").scope(i), &[y]);
-        }
-        let beside = m.conv("cv2", inputs[0], narrow, self.activation, None);
-        let joined = m.push(ops::Concat, &[y, beside]);
-        m.conv("cv3", joined, Conv::new(self.c_out, 1, 1), self.activation, None)
+        self.partial.record(m, inputs[0], |m, y| chain(m, y, self.repeats, &self.inner))
     }
 }

@@ -28,12 +28,7 @@ pub(super) fn read(args: &mut ArgCursor<'_>) -> Result<(usize, usize, usize, usi
     let hidden = args.positive_arg("hidden")?;
     let kernel = args.positive_arg("kernel")?;
     let stride = args.positive_arg("stride")?;
-    if kernel % 2 == 0 {
-        return Err(SpecErrorKind::Inputs { message: format!("needs an odd kernel, found {kernel}") });
-    }
-    if stride > 2 {
-        return Err(SpecErrorKind::Inputs { message: format!("needs stride 1 or 2, found {stride}") });
-    }
+    super::odd_kernel_and_stride(kernel, stride)?;
     Ok((c_out, hidden, kernel, stride, args.bool_arg("squeeze")?, args.bool_arg("h_swish")?))
 }
 

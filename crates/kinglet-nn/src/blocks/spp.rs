@@ -22,6 +22,24 @@ pub(super) fn odd_window(window: usize) -> Result<usize, SpecErrorKind> {
     Err(SpecErrorKind::Inputs { message: format!("needs odd pooling windows, found {window}") })
 }
 
+impl Spp {
+    /// Checks the windows and the input.
+    pub(super) fn new(
+        x: Shape,
+        c_out: usize,
+        windows: Vec<usize>,
+        activation: Activation,
+    ) -> Result<Self, SpecErrorKind> {
+        windows.iter().try_for_each(|&k| odd_window(k).map(drop))?;
+        if x.channels < 2 {
+            return Err(SpecErrorKind::Inputs {
+                message: format!("needs at least two input channels, found {}", x.channels),
+            });
+        }
+        Ok(Spp { c_out, windows, activation })
+    }
+}
+
 impl Block for Spp {
     const NAME: &'static str = "SPP";
     const ARGUMENTS: &'static str = "c_out, windows = [5, 9, 13]";
@@ -31,14 +49,8 @@ impl Block for Spp {
         let x = one_input(inputs)?;
         let c_out = args.positive_arg("c_out")?;
         let windows = args.opt_usize_list("windows", &[5, 9, 13])?;
-        windows.iter().try_for_each(|&k| odd_window(k).map(drop))?;
-        let activation = super::activation(cx.default_activation);
-        if x.channels < 2 {
-            return Err(SpecErrorKind::Inputs {
-                message: format!("needs at least two input channels, found {}", x.channels),
-            });
-        }
-        Ok((Spp { c_out, windows, activation }, Shape { channels: c_out, ..x }))
+        let spp = Spp::new(x, c_out, windows, super::activation(cx.default_activation))?;
+        Ok((spp, Shape { channels: c_out, ..x }))
     }
 
     fn record(&self, m: &mut Recorder<'_>, inputs: &[Var]) -> Var {

@@ -133,3 +133,38 @@ fn names_of_timm_find_their_places() {
         }
     }
 }
+
+/// torchvision's MobileNetV2 and ShuffleNetV2 have our names within a block, and each convolution before its BatchNorm.
+#[test]
+fn names_of_torchvision_find_their_places() {
+    for (name, blocks) in [("mobilenetv2", 17), ("shufflenetv2", 16)] {
+        let mut model = built_in(name);
+        let backbone = |p: &str| model.layer_of(p).is_some_and(|layer| layer < model.spec.backbone_len);
+        let ours: Vec<(String, Vec<usize>)> = model
+            .params
+            .iter()
+            .filter(|(_, p)| backbone(&p.name))
+            .map(|(_, p)| (p.name.clone(), p.shape.clone()))
+            .collect();
+        let mut file = WeightsFile::default();
+        let mut order = Vec::new();
+        // Ours are declared BatchNorm first: four tensors, then the convolution's.
+        let units = ours.chunks_exact(5).flat_map(|unit| std::iter::once(&unit[4]).chain(&unit[..4]));
+        for (number, (ours, shape)) in units.enumerate() {
+            let theirs = ours.replacen("model.", "features.", 1);
+            file.insert(&theirs, shape, &vec![number as f32; shape.iter().product()]);
+            order.push(theirs);
+        }
+        file.torch = Some(TorchInfo { order: order.clone(), ..TorchInfo::default() });
+        let report = file.transfer(&mut model);
+        assert!(report.by_structure && report.mismatched.is_empty(), "{name}");
+        assert_eq!((report.loaded.len(), report.unexpected.len()), (ours.len(), 0), "{name}");
+        for (number, theirs) in order.iter().enumerate() {
+            let id = model.params.find(&theirs.replacen("features.", "model.", 1)).unwrap();
+            assert!(model.params.get(id).iter().all(|&v| v == number as f32), "{name} {theirs}");
+        }
+        let stacked: usize = model.spec.layers[..model.spec.backbone_len].iter().map(|l| l.number).sum();
+        // The stem, and ShuffleNet's pooling, are rows too.
+        assert_eq!(stacked, blocks + if name == "shufflenetv2" { 2 } else { 1 });
+    }
+}

@@ -3,9 +3,12 @@
 //! Needs the reference data beside the repository, and a Python with `numpy` and `onnxruntime`: `python3`, or the one that
 //! the variable `KINGLET_PYTHON` names. Skips with a message where either is absent.
 
+use crate::options::model;
+use crate::same_as_engine::RARE_BLOCKS;
 use kinglet_nn::{Model, WeightsFile};
 use kinglet_onnx::{ExportOptions, export};
 use kinglet_spec::ResolveOptions;
+use kinglet_tensor::{Mode, Session};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -147,4 +150,45 @@ fn onnx_runtime_reads_names_and_shapes() {
         printed.trim(),
         format!("images [1, 3, 64, 96] ['output0'] {stride} {{0: 'a cat', 1: 'it\\'s\\\\ \"b\"'}}")
     );
+}
+
+/// Models without reference outputs: ONNX Runtime against Kinglet's own engine.
+#[test]
+fn onnx_runtime_gives_what_the_engine_gives() {
+    let Some(python) = python() else { return };
+    for (name, yaml) in [
+        ("yolov5s-ghost", include_str!("../../../../zoo/models/yolov5s-ghost.yaml")),
+        ("yolov5s-transformer", include_str!("../../../../zoo/models/yolov5s-transformer.yaml")),
+        ("yolov5n6", include_str!("../../../../zoo/models/yolov5n6.yaml")),
+        ("yolov3-tiny", include_str!("../../../../zoo/models/yolov3-tiny.yaml")),
+        ("shufflenetv2", include_str!("../../../../zoo/models/shufflenetv2.yaml")),
+        ("rare blocks", RARE_BLOCKS),
+    ] {
+        for opset in [12, 17] {
+            let mut model = model(yaml, name);
+            let size = [128, 192];
+            let pixels = size[0] * size[1];
+            let nchw: Vec<f32> = (0..3 * pixels).map(|i| ((i * 7919 + i / 97) % 256) as f32 / 255.0).collect();
+            let nhwc: Vec<f32> = (0..3 * pixels).map(|i| nchw[i % 3 * pixels + i / 3]).collect();
+            let recording = model.record(1, size).unwrap();
+            let mut session = Session::default();
+            // Mostly the picture's statistics: with those of a fresh model values fade from layer to layer, and with the
+            // picture's alone the smallest maps make rounding large.
+            session.forward(&recording.graph, &mut model.params, &nhwc, Mode::Train { momentum: 0.9 });
+            session.forward(&recording.graph, &mut model.params, &nhwc, Mode::Evaluate);
+            let folder = tempfile::tempdir().unwrap();
+            let options = ExportOptions { size, opset, decode: false, ..Default::default() };
+            run(&python, folder.path(), &model, &options, &nchw);
+            for (level, &var) in recording.graph.outputs().iter().enumerate() {
+                let (shape, value) = (recording.graph.shape(var), session.value(var));
+                let channel = |c: usize| value.iter().skip(c).step_by(shape.c).copied();
+                let want: Vec<f32> = (0..shape.c).flat_map(channel).collect();
+                let got = floats(&folder.path().join(format!("raw{level}.bin")));
+                assert_close(&got, &want, &format!("{name}, operator set {opset}, level {level}"));
+                // The picture shows in the output: it is not the head's biases alone.
+                let (low, high) = channel(0).fold((f32::MAX, f32::MIN), |(l, h), v| (l.min(v), h.max(v)));
+                assert!(high - low > 1e-2, "{name}, level {level}: from {low} to {high}");
+            }
+        }
+    }
 }

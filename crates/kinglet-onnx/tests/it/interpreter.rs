@@ -117,6 +117,82 @@ fn conv(node: &Node, x: &Value, w: &Value, bias: Option<&Value>) -> Value {
     })
 }
 
+/// Every input value adds its multiple of the kernel, as the specification defines the operator.
+fn conv_transpose(node: &Node, x: &Value, w: &Value, bias: Option<&Value>) -> Value {
+    let [kernel, strides, pads, dilations, extra] =
+        ["kernel_shape", "strides", "pads", "dilations", "output_padding"].map(|name| ints(node, name));
+    let groups = int(node, "group");
+    let side = |a: usize| {
+        strides[a] * (x.dims[2 + a] - 1) + extra[a] + (kernel[a] - 1) * dilations[a] + 1 - pads[a] - pads[a + 2]
+    };
+    let (per_in, per_out) = (x.dims[1] / groups, w.dims[1]);
+    let dims = [x.dims[0], groups * per_out, side(0), side(1)];
+    let mut y = Value::build(&dims, |i| bias.map_or(0.0, |b| b.data[i[1]]));
+    for (at, v) in x.data.iter().enumerate() {
+        let i = unravel(at, &x.dims);
+        for tap in unravel_all(&[per_out, kernel[0], kernel[1]]) {
+            let row = (i[2] * strides[0] + tap[1] * dilations[0]).wrapping_sub(pads[0]);
+            let column = (i[3] * strides[1] + tap[2] * dilations[1]).wrapping_sub(pads[1]);
+            if row < dims[2] && column < dims[3] {
+                let channel = i[1] / per_in * per_out + tap[0];
+                let out = ((i[0] * dims[1] + channel) * dims[2] + row) * dims[3] + column;
+                y.data[out] += v * w.at(&[i[1], tap[0], tap[1], tap[2]]);
+            }
+        }
+    }
+    y
+}
+
+fn unravel_all(dims: &[usize]) -> impl Iterator<Item = Vec<usize>> {
+    (0..dims.iter().product()).map(|at| unravel(at, dims))
+}
+
+/// The last two dimensions are matrices.
+fn matmul(a: &Value, b: &Value) -> Value {
+    let rank = a.dims.len();
+    let mut dims = a.dims.clone();
+    dims[rank - 1] = b.dims[rank - 1];
+    Value::build(&dims, |i| {
+        let (mut left, mut right) = (i.to_vec(), i.to_vec());
+        let products = (0..a.dims[rank - 1]).map(|k| {
+            (left[rank - 1], right[rank - 2]) = (k, k);
+            f64::from(a.at(&left)) * f64::from(b.at(&right))
+        });
+        products.sum::<f64>() as f32
+    })
+}
+
+/// Over the last dimension.
+fn softmax(node: &Node, x: &Value) -> Value {
+    assert_eq!(int(node, "axis"), x.dims.len() - 1, "{}", node.name);
+    let row = |row: &[f32]| {
+        let largest = row.iter().fold(f32::NEG_INFINITY, |m, v| m.max(*v));
+        let shares: Vec<f64> = row.iter().map(|v| f64::from(v - largest).exp()).collect();
+        let total: f64 = shares.iter().sum();
+        shares.into_iter().map(|s| (s / total) as f32).collect::<Vec<f32>>()
+    };
+    let columns = x.dims[x.dims.len() - 1];
+    Value { dims: x.dims.clone(), data: x.data.chunks_exact(columns).flat_map(row).collect() }
+}
+
+fn space_to_depth(size: usize, x: &Value) -> Value {
+    let [n, c, h, w] = [0, 1, 2, 3].map(|a| x.dims[a]);
+    Value::build(&[n, c * size * size, h / size, w / size], |i| {
+        let (square, channel) = (i[1] / c, i[1] % c);
+        x.at(&[i[0], channel, i[2] * size + square / size, i[3] * size + square % size])
+    })
+}
+
+/// Mode DCR.
+fn depth_to_space(size: usize, x: &Value) -> Value {
+    let [n, c, h, w] = [0, 1, 2, 3].map(|a| x.dims[a]);
+    let c = c / size / size;
+    Value::build(&[n, c, h * size, w * size], |i| {
+        let square = i[2] % size * size + i[3] % size;
+        x.at(&[i[0], square * c + i[1], i[2] / size, i[3] / size])
+    })
+}
+
 fn max_pool(node: &Node, x: &Value) -> Value {
     let (kernel, strides, pads) = (ints(node, "kernel_shape"), ints(node, "strides"), ints(node, "pads"));
     let side = |a: usize| out_side(x.dims[2 + a], [pads[a], pads[a + 2]], kernel[a], strides[a]);
@@ -176,6 +252,11 @@ pub fn run(graph: &Graph, input: Value) -> Vec<Value> {
                 let [scale, bias, mean, var] = [1, 2, 3, 4].map(|i| value(i).data.clone());
                 Value::build(&x.dims, |i| (x.at(i) - mean[i[1]]) / (var[i[1]] + eps).sqrt() * scale[i[1]] + bias[i[1]])
             }
+            "ConvTranspose" => conv_transpose(node, x, value(1), (node.inputs.len() > 2).then(|| value(2))),
+            "MatMul" => matmul(x, value(1)),
+            "Softmax" => softmax(node, x),
+            "SpaceToDepth" => space_to_depth(int(node, "blocksize"), x),
+            "DepthToSpace" => depth_to_space(int(node, "blocksize"), x),
             "Relu" => x.map(|v| v.max(0.0)),
             "Clip" => x.map(|v| v.max(value(1).data[0]).min(value(2).data[0])),
             "LeakyRelu" => x.map(|v| if v < 0.0 { v * float(node, "alpha") } else { v }),

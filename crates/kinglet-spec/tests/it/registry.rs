@@ -162,5 +162,62 @@ static UPSAMPLE: Kind = Kind {
 };
 static DETECT: Kind = Kind { head: true, ..kind("Detect", "nc, anchors", Width::Unscaled, detect) };
 
+/// Takes any further arguments of these kinds: numbers, lists, truth values.
+fn rest(args: &mut ArgCursor<'_>) -> Result<(), SpecErrorKind> {
+    while args.remaining() > 0 {
+        let before = args.remaining();
+        if args.opt_usize_list("rest", &[]).is_err() && args.remaining() == before {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// A block that keeps the size.
+fn flat(args: &mut ArgCursor<'_>, inputs: &[Shape], _: &Context) -> Planned {
+    let channels = args.positive_arg("c_out")?;
+    rest(args)?;
+    Ok((Box::new(String::new()), Shape { channels, ..one_input(inputs)? }))
+}
+
+/// A block whose stride is the argument behind so many others.
+fn with_stride(args: &mut ArgCursor<'_>, inputs: &[Shape], between: usize) -> Planned {
+    let channels = args.positive_arg("c_out")?;
+    for _ in 0..between {
+        args.positive_arg("between")?;
+    }
+    let stride = args.positive_arg("stride")?;
+    rest(args)?;
+    Ok((Box::new(String::new()), strided(one_input(inputs)?, channels, 3, stride, 1)))
+}
+
+fn max_pool(args: &mut ArgCursor<'_>, inputs: &[Shape], _: &Context) -> Planned {
+    let (kernel, stride) = (args.positive_arg("kernel")?, args.positive_arg("stride")?);
+    let padding = args.usize_arg("padding")?;
+    let x = one_input(inputs)?;
+    Ok((Box::new(String::new()), strided(x, x.channels, kernel, stride, padding)))
+}
+
+fn zero_pad(args: &mut ArgCursor<'_>, inputs: &[Shape], _: &Context) -> Planned {
+    let border = args.opt_usize_list("border", &[])?;
+    let x = one_input(inputs)?;
+    let shape = Shape { width: x.width + border[0] + border[1], height: x.height + border[2] + border[3], ..x };
+    Ok((Box::new(String::new()), shape))
+}
+
+/// What the zoo's other models need beside [`REGISTRY`], which stays small for the messages about mistakes.
+pub static OTHERS: &[&dyn BlockKind] = &[
+    &kind("Bottleneck", "", Width::Scaled, flat),
+    &kind("SPP", "", Width::Scaled, flat),
+    &Kind { repeats: Repeats::Inside, ..kind("C3Ghost", "", Width::Scaled, flat) },
+    &Kind { repeats: Repeats::Inside, ..kind("C3TR", "", Width::Scaled, flat) },
+    &kind("GhostConv", "", Width::Scaled, conv),
+    &kind("MobileNetv2", "", Width::Scaled, |args, inputs, _| with_stride(args, inputs, 2)),
+    &kind("ShuffleNetv2", "", Width::Scaled, |args, inputs, _| with_stride(args, inputs, 0)),
+    &kind("GhostNet", "", Width::Scaled, |args, inputs, _| with_stride(args, inputs, 2)),
+    &kind("nn.MaxPool2d", "", Width::Unscaled, max_pool),
+    &kind("nn.ZeroPad2d", "", Width::Unscaled, zero_pad),
+];
+
 pub static REGISTRY: &[&dyn BlockKind] =
     &[&CONV, &DWCONV, &CONV3BN, &SPPF, &MOBILE, &INVERTED, &CONCAT, &C3, &UPSAMPLE, &DETECT];

@@ -1,21 +1,35 @@
 //! Operations: each file holds one, with its shape rule, arithmetic count, forward and backward pass.
 
 mod activate;
+mod add;
+mod attention;
 mod batch_norm;
 mod concat;
+mod contract;
+mod conv_transpose;
 mod conv_unit;
+mod expand;
 mod max_pool;
+mod shuffle_channels;
+mod slice_channels;
 mod space_to_depth;
 mod squeeze_excite;
 mod upsample;
 mod zero_pad;
 
 pub use activate::Activate;
+pub use add::Add;
+pub use attention::Attention;
 pub(crate) use batch_norm::BatchMoments;
 pub use batch_norm::{BatchNorm, Norm};
 pub use concat::Concat;
+pub use contract::Contract;
+pub use conv_transpose::{ConvTranspose, conv_transpose};
 pub use conv_unit::ConvUnit;
+pub use expand::Expand;
 pub use max_pool::MaxPool;
+pub use shuffle_channels::ShuffleChannels;
+pub use slice_channels::SliceChannels;
 pub use space_to_depth::SpaceToDepth;
 pub use squeeze_excite::SqueezeExcite;
 pub use upsample::Upsample;
@@ -107,7 +121,24 @@ macro_rules! ops {
         })*
     };
 }
-ops!(Activate, BatchNorm, Concat, ConvUnit, MaxPool, SpaceToDepth, SqueezeExcite, Upsample, ZeroPad);
+ops!(
+    Activate,
+    Add,
+    Attention,
+    BatchNorm,
+    Concat,
+    Contract,
+    ConvTranspose,
+    ConvUnit,
+    Expand,
+    MaxPool,
+    ShuffleChannels,
+    SliceChannels,
+    SpaceToDepth,
+    SqueezeExcite,
+    Upsample,
+    ZeroPad,
+);
 
 /// Fails unless there are exactly `N` inputs.
 fn take_inputs<const N: usize>(op: &'static str, inputs: &[Shape]) -> Result<[Shape; N], ShapeError> {

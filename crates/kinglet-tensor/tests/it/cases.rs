@@ -5,7 +5,8 @@
 //! convolution of it has the weight `[c, pixels]` as its output, transposed. With stride 2 it takes every other pixel.
 
 use kinglet_tensor::ops::{
-    Activate, BatchNorm, Concat, ConvUnit, MaxPool, Norm, SpaceToDepth, SqueezeExcite, Upsample, ZeroPad,
+    Activate, Add, Attention, BatchNorm, Concat, Contract, ConvTranspose, ConvUnit, Expand, MaxPool, Norm,
+    ShuffleChannels, SliceChannels, SpaceToDepth, SqueezeExcite, Upsample, ZeroPad,
 };
 use kinglet_tensor::{Activation, Graph, Init, ParamId, ParamKind, Params, Shape, Var};
 
@@ -88,6 +89,29 @@ impl Builder {
         let reduce = [self.weight(&[hidden, c], 1.0), self.bias(hidden)];
         let expand = [self.weight(&[c, hidden, 1, 1], 1.0), self.bias(c)];
         SqueezeExcite { reduce, expand, hidden, activation }
+    }
+
+    /// A transposed convolution of `x` with kernel and stride `kernel`, and a bias.
+    pub fn conv_transpose(&mut self, x: Var, c_out: usize, kernel: usize) -> ConvTranspose {
+        let weight = self.weight(&[self.graph.shape(x).c, c_out, kernel, kernel], 0.3);
+        let bias = Some(self.bias(c_out));
+        ConvTranspose {
+            weight,
+            bias,
+            c_out,
+            kernel,
+            stride: kernel,
+            padding: 0,
+            output_padding: 0,
+            dilation: 1,
+            groups: 1,
+        }
+    }
+
+    pub fn attention(&mut self, c: usize, heads: usize) -> Attention {
+        let projection = [self.weight(&[3 * c, c], 1.0), self.bias(3 * c)];
+        let output = [self.weight(&[c, c], 1.0), self.bias(c)];
+        Attention { projection, output, heads }
     }
 }
 
@@ -283,6 +307,105 @@ fn builds() -> Vec<(String, [usize; 3], Build)> {
             }),
         );
     }
+    for gain in [1, 2] {
+        add(
+            &format!("contract {gain}"),
+            Box::new(move |b| {
+                let x = b.variable(C, 1, 1.0);
+                b.graph.push(Contract { gain }, &[x])
+            }),
+        );
+        add(
+            &format!("expand {gain}"),
+            Box::new(move |b| {
+                let x = b.variable(8, 1, 1.0);
+                b.graph.push(Expand { gain }, &[x])
+            }),
+        );
+    }
+    for groups in [1, 2, 3, 6] {
+        add(
+            &format!("shuffle channels {groups}"),
+            Box::new(move |b| {
+                let x = b.variable(6, 1, 1.0);
+                b.graph.push(ShuffleChannels { groups }, &[x])
+            }),
+        );
+    }
+    for (first, count) in [(0, 2), (2, 3), (0, 5)] {
+        add(
+            &format!("slice channels {first}, {count}"),
+            Box::new(move |b| {
+                let x = b.variable(C, 1, 1.0);
+                b.graph.push(SliceChannels { first, count }, &[x])
+            }),
+        );
+    }
+    add(
+        "add",
+        Box::new(|b| {
+            let (x, y) = (b.variable(C, 1, 1.0), b.variable(C, 1, 1.0));
+            b.graph.push(Add, &[x, y])
+        }),
+    );
+    add(
+        "add the same",
+        Box::new(|b| {
+            let x = b.variable(C, 1, 1.0);
+            b.graph.push(Add, &[x, x])
+        }),
+    );
+    // Kernel, stride, padding, output padding, dilation, groups, bias.
+    for (name, kernel, stride, padding, output_padding, dilation, groups, with_bias) in [
+        ("doubling", 2, 2, 0, 0, 1, 1, true),
+        ("overlapping", 3, 2, 1, 1, 1, 1, true),
+        ("plain", 3, 1, 1, 0, 1, 1, false),
+        ("grouped", 4, 2, 1, 0, 1, 2, true),
+        ("depthwise", 3, 2, 0, 1, 1, 6, false),
+        ("dilated", 2, 3, 1, 2, 2, 1, true),
+    ] {
+        add(
+            &format!("conv transpose {name}"),
+            Box::new(move |b| {
+                let x = b.variable(6, 2, 1.0);
+                let c_out = if groups == 6 { 6 } else { 4 };
+                let weight = b.weight(&[6, c_out / groups, kernel, kernel], 0.7);
+                let bias = with_bias.then(|| b.bias(c_out));
+                let op =
+                    ConvTranspose { weight, bias, c_out, kernel, stride, padding, output_padding, dilation, groups };
+                b.graph.push(op, &[x])
+            }),
+        );
+    }
+    for (name, heads) in [("one head", 1), ("two heads", 2), ("a channel a head", 4)] {
+        add(
+            &format!("attention, {name}"),
+            Box::new(move |b| {
+                let x = [(); 3].map(|()| b.variable(4, 2, 1.5));
+                let op = b.attention(4, heads);
+                b.graph.push(op, &x)
+            }),
+        );
+    }
+    add(
+        "self-attention",
+        Box::new(|b| {
+            let x = b.variable(4, 2, 1.5);
+            let op = b.attention(4, 2);
+            b.graph.push(op, &[x, x, x])
+        }),
+    );
+    add(
+        "shuffle unit",
+        Box::new(|b| {
+            let x = b.variable(6, 1, 1.0);
+            let [kept, worked] = [0, 3].map(|first| b.graph.push(SliceChannels { first, count: 3 }, &[x]));
+            let unit = b.unit(worked, 3, 1, 1, Activation::Relu);
+            let worked = b.graph.push(unit, &[worked]);
+            let joined = b.graph.push(Concat, &[kept, worked]);
+            b.graph.push(ShuffleChannels { groups: 2 }, &[joined])
+        }),
+    );
     add(
         "concat",
         Box::new(|b| {

@@ -1,9 +1,10 @@
 //! Every operation of a graph in `f64`, in training mode, from the scalar reference kernels: what the session's values
 //! and gradients are compared with.
 
+use kinglet_kernels::attention::Projections;
 use kinglet_kernels::pooling::PoolShape;
-use kinglet_kernels::reference::{activation, batchnorm, conv, pooling};
-use kinglet_tensor::ops::{ConvUnit, MaxPool, Norm, Op, SqueezeExcite};
+use kinglet_kernels::reference::{activation, attention, batchnorm, conv, pooling};
+use kinglet_tensor::ops::{Attention, ConvTranspose, ConvUnit, MaxPool, Norm, Op, SqueezeExcite};
 use kinglet_tensor::{Activation, Graph, ParamId, Shape};
 
 /// Values of the parameters, in their order.
@@ -18,8 +19,26 @@ pub fn outputs(graph: &Graph, params: &Values, input: &[f64]) -> Vec<Vec<f64>> {
         let value = match &node.op {
             None => input.to_vec(),
             Some(Op::Activate(op)) => activate(op.0, inputs[0]),
+            Some(Op::Add(_)) => inputs[0].iter().zip(inputs[1]).map(|(a, b)| a + b).collect(),
+            Some(Op::Attention(op)) => attend(op, &inputs, node.shape, params),
             Some(Op::BatchNorm(op)) => normalise(&op.norm, op.activation, inputs[0], params),
             Some(Op::Concat(_)) => concat(&inputs, &shapes),
+            Some(Op::Contract(op)) => place(node.shape, |[n, h, w, c]| {
+                let (square, c) = (c / shapes[0].c, c % shapes[0].c);
+                inputs[0][at(shapes[0], [n, h * op.gain + square / op.gain, w * op.gain + square % op.gain, c])]
+            }),
+            Some(Op::ConvTranspose(op)) => conv_transpose(op, inputs[0], shapes[0], node.shape, params),
+            Some(Op::Expand(op)) => place(node.shape, |[n, h, w, c]| {
+                let square = h % op.gain * op.gain + w % op.gain;
+                inputs[0][at(shapes[0], [n, h / op.gain, w / op.gain, square * node.shape.c + c])]
+            }),
+            Some(Op::ShuffleChannels(op)) => place(node.shape, |[n, h, w, c]| {
+                let from = c % op.groups * (node.shape.c / op.groups) + c / op.groups;
+                inputs[0][at(node.shape, [n, h, w, from])]
+            }),
+            Some(Op::SliceChannels(op)) => {
+                place(node.shape, |[n, h, w, c]| inputs[0][at(shapes[0], [n, h, w, op.first + c])])
+            }
             Some(Op::ConvUnit(op)) => conv_unit(op, &inputs, shapes[0], params),
             Some(Op::MaxPool(op)) => max_pool(op, inputs[0], shapes[0]),
             Some(Op::SpaceToDepth(_)) => focus(inputs[0], shapes[0], node.shape),
@@ -79,6 +98,38 @@ fn conv_unit(op: &ConvUnit, inputs: &[&[f64]], shape: Shape, params: &Values) ->
         y.iter_mut().zip(*residual).for_each(|(y, r)| *y += r);
     }
     y
+}
+
+/// Each input pixel adds its multiple of the kernel to the output.
+fn conv_transpose(op: &ConvTranspose, x: &[f64], from: Shape, to: Shape, params: &Values) -> Vec<f64> {
+    let mut y = place(to, |[_, _, _, c]| op.bias.map_or(0.0, |b| of(params, b)[c]));
+    let (weight, k) = (of(params, op.weight), op.kernel);
+    let (per_in, per_out) = (from.c / op.groups, to.c / op.groups);
+    for (i, v) in x.iter().enumerate() {
+        let [n, h, w, c] =
+            [i / from.c / from.w / from.h, i / from.c / from.w % from.h, i / from.c % from.w, i % from.c];
+        for tap in 0..k * k {
+            let row = (h * op.stride + tap / k * op.dilation).wrapping_sub(op.padding);
+            let column = (w * op.stride + tap % k * op.dilation).wrapping_sub(op.padding);
+            if row < to.h && column < to.w {
+                for o in 0..per_out {
+                    let out = at(to, [n, row, column, c / per_in * per_out + o]);
+                    y[out] += v * weight[(c * per_out + o) * k * k + tap];
+                }
+            }
+        }
+    }
+    y
+}
+
+fn attend(op: &Attention, inputs: &[&[f64]], shape: Shape, params: &Values) -> Vec<f64> {
+    let weights = Projections {
+        in_weight: of(params, op.projection[0]),
+        in_bias: of(params, op.projection[1]),
+        out_weight: of(params, op.output[0]),
+        out_bias: of(params, op.output[1]),
+    };
+    attention::forward(op.geometry(shape), [inputs[0], inputs[1], inputs[2]], &weights)
 }
 
 fn max_pool(op: &MaxPool, x: &[f64], s: Shape) -> Vec<f64> {

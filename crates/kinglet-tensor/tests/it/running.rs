@@ -2,7 +2,10 @@
 
 use crate::cases;
 use kinglet_kernels::threads;
-use kinglet_tensor::ops::{BatchNorm, Concat, ConvUnit, MaxPool, Norm, Op, SpaceToDepth, Upsample};
+use kinglet_tensor::ops::{
+    Add, BatchNorm, Concat, Contract, ConvUnit, Expand, MaxPool, Norm, Op, ShuffleChannels, SliceChannels,
+    SpaceToDepth, Upsample,
+};
 use kinglet_tensor::{Activation, Gradients, Graph, Mode, ParamId, Params, Session, Shape};
 
 fn assert_close(got: &[f32], want: &[f32], tolerance: f32, what: &str) {
@@ -125,11 +128,31 @@ fn large() -> (Graph, Params, Vec<f32>) {
     (b.graph, b.params, input)
 }
 
+/// The same of the operations that `large` does not have.
+fn large_and_rare() -> (Graph, Params, Vec<f32>) {
+    let mut b = cases::Builder::on(Shape::new(2, 64, 64, 3));
+    let squares = b.graph.push(Contract { gain: 2 }, &[b.graph.input()]);
+    let wide = b.unit(squares, 24, 1, 1, Activation::Silu);
+    let wide = b.graph.push(wide, &[squares]);
+    let shuffled = b.graph.push(ShuffleChannels { groups: 3 }, &[wide]);
+    let part = b.graph.push(SliceChannels { first: 4, count: 12 }, &[shuffled]);
+    let attention = b.attention(12, 4);
+    let attended = b.graph.push(attention, &[part; 3]);
+    let small = b.graph.push(Add, &[part, attended]);
+    let grown = b.graph.push(Expand { gain: 2 }, &[small]);
+    let transposed = b.conv_transpose(small, 5, 2);
+    let transposed = b.graph.push(transposed, &[small]);
+    let joined = b.graph.push(Concat, &[grown, transposed]);
+    b.graph.output(joined);
+    b.params.initialise(6);
+    let input = (0..b.graph.shape(b.graph.input()).len()).map(|i| (i as f32 * 0.37).sin()).collect();
+    (b.graph, b.params, input)
+}
+
 #[test]
 fn the_number_of_threads_changes_no_bit() {
-    let run = |n: usize| {
+    let run = |n: usize, (graph, mut params, input): (Graph, Params, Vec<f32>)| {
         threads::set_threads(n);
-        let (graph, mut params, input) = large();
         let mut session = Session::default();
         let mut grads = Gradients::new(&params, |_| true);
         step(&graph, &mut params, &input, &mut session, &mut grads);
@@ -138,10 +161,12 @@ fn the_number_of_threads_changes_no_bit() {
         let all = params.values().iter().chain(grads.values()).flatten().copied().chain(y);
         all.map(f32::to_bits).collect::<Vec<_>>()
     };
-    let (one, two, three) = (run(1), run(2), run(3));
-    threads::set_threads(0);
-    assert!(one.iter().any(|&b| b != 0));
-    assert!(one == two && one == three);
+    for net in [large, large_and_rare] {
+        let [one, two, three] = [1, 2, 3].map(|n| run(n, net()));
+        threads::set_threads(0);
+        assert!(one.iter().any(|&b| b != 0));
+        assert!(one == two && one == three);
+    }
 }
 
 #[test]
