@@ -66,11 +66,6 @@ impl Ema {
         Ema { rule, ..self }
     }
 
-    /// The averaged values, to change: BatchNorm statistics are measured afresh for them.
-    pub fn values_mut(&mut self) -> &mut [Vec<f32>] {
-        &mut self.values
-    }
-
     /// Averaged values in the order given at the start.
     pub fn values(&self) -> &[Vec<f32>] {
         &self.values

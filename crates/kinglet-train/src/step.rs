@@ -11,7 +11,7 @@ use crate::loss::{Loss, LossOptions, LossParts};
 use crate::optim::{MAX_GRAD_NORM, Optim, OptimKind, ParamGroup, clip_scale};
 use crate::validate::levels;
 use kinglet_nn::{Model, Recording};
-use kinglet_tensor::{Gradients, Mode, ParamKind, Params, Session};
+use kinglet_tensor::{Gradients, Mode, ParamKind, Session};
 use std::collections::HashMap;
 
 /// A model in training, with everything that a step changes.
@@ -163,22 +163,6 @@ impl TrainStep {
                 self.pending = true;
             }
         }
-    }
-
-    /// Moves BatchNorm's running statistics in `params` by `momentum` towards those of a batch.
-    ///
-    /// # Errors
-    /// A size that the model cannot take.
-    pub(crate) fn measure_statistics(
-        &mut self,
-        params: &mut Params,
-        images: &[f32],
-        size: [usize; 3],
-        momentum: f32,
-    ) -> Result<(), TrainError> {
-        self.recording(size)?;
-        self.session.forward(&self.recordings[&size].graph, params, images, Mode::Train { momentum });
-        Ok(())
     }
 }
 

@@ -22,7 +22,6 @@ use kinglet_data::{
 use kinglet_nn::{Model, Summary, WeightsFile};
 use kinglet_runtime::Detector;
 use kinglet_spec::ResolveOptions;
-use kinglet_tensor::ParamKind;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -39,18 +38,10 @@ struct Plan {
     lr_scale: f64,
     /// How the average forgets.
     ema: EmaRule,
-    /// Batches over which BatchNorm's statistics are measured afresh for the averaged weights before each validation.
-    recalibrate: usize,
-    /// Weight of such a measurement against those of earlier epochs.
-    blend: f32,
 }
 
 /// The smallest number of images that an optimiser step of our own recipe sees.
 const SMALL_NOMINAL: usize = 16;
-/// Batches for the statistics of the averaged weights.
-const RECALIBRATION_BATCHES: usize = 4;
-/// A measurement over few batches is noisy: at this weight it counts as one over six times as many.
-const LEAST_BLEND: f32 = 0.3;
 
 impl Plan {
     fn new(recipe: Recipe, batch: usize, batches: usize, epochs: usize) -> Self {
@@ -60,16 +51,12 @@ impl Plan {
                 least_warmup: MIN_WARMUP_ITERATIONS,
                 lr_scale: 1.0,
                 ema: EmaRule::YOLOV5,
-                recalibrate: 0,
-                blend: 0.0,
             },
             Recipe::Kinglet => Plan {
                 nominal: batch.max(SMALL_NOMINAL),
                 least_warmup: 0,
                 lr_scale: (NOMINAL_BATCH as f64 / batch.max(SMALL_NOMINAL) as f64).max(1.0).sqrt(),
                 ema: EmaRule::for_steps(batches * epochs),
-                recalibrate: RECALIBRATION_BATCHES,
-                blend: (10.0 / epochs as f32).clamp(LEAST_BLEND, 1.0),
             },
         }
     }
@@ -95,8 +82,6 @@ pub struct Trainer {
     train: Arc<Dataset>,
     val: Option<Loader>,
     loader: Loader,
-    /// BatchNorm's statistics for the averaged weights, in the parameters' order; of other parameters nothing.
-    statistics: Vec<Vec<f32>>,
     detector: Detector,
     stopping: EarlyStopping,
     progress: Progress,
@@ -263,17 +248,12 @@ impl Trainer {
             None => EarlyStopping::new(options.patience),
         };
         let ema = ema.unwrap_or_else(|| Ema::new(model.params.values().to_vec())).with_rule(plan.ema);
-        let measured = |((_, p), values): ((_, &kinglet_tensor::Param), &Vec<f32>)| match p.kind {
-            ParamKind::Statistic => values.clone(),
-            _ => Vec::new(),
-        };
-        let statistics = model.params.iter().zip(ema.values()).map(measured).collect();
         let detector = Detector::new(model.clone());
         let mut step = TrainStep::new(model, loss, optim, ema);
         if let Some((_, _, file)) = &resumed {
             step.restore_gradients(|name| file.tensors.get(&format!("grad.{name}")).map(|t| t.1.as_slice()));
         }
-        Ok(Trainer { statistics, detector, step, options, hyp, plan, train, val, loader, stopping, progress })
+        Ok(Trainer { detector, step, options, hyp, plan, train, val, loader, stopping, progress })
     }
 
     /// Trains to the last epoch, or until `stop` is set (checked after each batch) or nothing improves any more.
@@ -381,7 +361,6 @@ impl Trainer {
         let warmup = Warmup::new(&self.hyp, batches, self.options.batch, self.plan.nominal, self.plan.least_warmup);
         let mut losses = [0.0; 3];
         let mut lrs = [0.0; 3];
-        let mut recent: Vec<Batch> = Vec::new();
         let (begun, mut waiting, mut images) = (Instant::now(), Duration::ZERO, 0);
         let mut iter = loader.epoch(epoch, self.sampling(epoch));
         for index in 0..batches {
@@ -417,21 +396,11 @@ impl Trainer {
                 waiting: waiting.as_secs_f64() / begun.elapsed().as_secs_f64(),
                 memory: self.step.session().allocated_bytes(),
             });
-            // A small last batch would measure worse than a full one.
-            if self.plan.recalibrate > 0
-                && (batch.n == self.options.batch || (index + 1 == batches && recent.is_empty()))
-            {
-                recent.push(batch);
-                if recent.len() > self.plan.recalibrate {
-                    recent.remove(0);
-                }
-            }
             if stop.load(Ordering::Relaxed) {
                 return Ok(None);
             }
         }
         let times = [begun.elapsed(), waiting];
-        self.recalibrate(epoch, &recent)?;
         Ok(Some(EpochEnd { losses, times, lrs }))
     }
 
@@ -462,30 +431,6 @@ impl Trainer {
         }
         let parts = self.step.forward_backward(&images, [batch.n, size[0], size[1]], &batch.targets)?;
         Ok(([parts.box_, parts.obj, parts.cls], size[0].max(size[1])))
-    }
-
-    /// Measures BatchNorm's statistics for the averaged weights, over the last batches of the epoch.
-    ///
-    /// The average of the statistics of past weights is not what the averaged weights produce, and early in a run it is far
-    /// from it. Source: Wu and Johnson 2021, arXiv:2105.07576, section 3.
-    fn recalibrate(&mut self, epoch: usize, batches: &[Batch]) -> Result<(), TrainError> {
-        if batches.is_empty() {
-            return Ok(());
-        }
-        let mut params = self.step.model.params.clone();
-        params.values_mut().iter_mut().zip(self.step.ema.values()).for_each(|(to, from)| to.copy_from_slice(from));
-        for (i, batch) in batches.iter().enumerate() {
-            let size = [batch.n, batch.h, batch.w];
-            self.step.measure_statistics(&mut params, &batch.to_f32(), size, 1.0 / (i + 1) as f32)?;
-        }
-        let blend = if epoch == 0 { 1.0 } else { self.plan.blend };
-        for ((kept, to), from) in self.statistics.iter_mut().zip(self.step.ema.values_mut()).zip(params.values()) {
-            if !kept.is_empty() {
-                kept.iter_mut().zip(from).for_each(|(k, f)| *k += blend * (f - *k));
-                to.copy_from_slice(kept);
-            }
-        }
-        Ok(())
     }
 
     fn validate(&mut self, observer: &mut dyn Observer) -> Result<Option<Validation>, TrainError> {
