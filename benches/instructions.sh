@@ -17,7 +17,7 @@ if ! grep -q avx2 /proc/cpuinfo; then
     echo "instruction counts skipped: the bounds are for AVX2"
     exit 0
 fi
-cargo build --release --locked -p kinglet-train --example instructions
+cargo build --release --locked --workspace --example instructions
 count() {
     valgrind --tool=callgrind --callgrind-out-file=/dev/null ./target/release/examples/instructions "$1" "$2" 2>&1 |
         sed -n 's/.*Collected : //p'

@@ -13,7 +13,7 @@ pub const FOLDER: &str = "runs/demo-data";
 /// The model.
 pub const MODEL: &str = "kinglet_small";
 /// Passes over the images.
-pub const EPOCHS: usize = 60;
+pub const EPOCHS: usize = 90;
 /// Image side in pixels.
 pub const IMG: usize = 192;
 /// Images a step.
