@@ -2,8 +2,8 @@
 
 use crate::loader::extent_of;
 use crate::{Fixture, shared};
-use kinglet_data::labels::{Finding, FindingKind, Severity};
 use kinglet_data::{AugmentParams, Batch, DataError, DataYaml, Loader, LoaderOptions, Split};
+use kinglet_data::{Finding, FindingKind, Severity};
 use kinglet_vision::{Image, encode};
 use std::fs;
 

@@ -1,8 +1,8 @@
 //! Finding and checking images and labels.
 
 use crate::{Fixture, shared};
-use kinglet_data::labels::{FindingKind, Severity};
 use kinglet_data::{DataError, Dataset, NoProgress, Progress, ScanOptions, Split};
+use kinglet_data::{FindingKind, Severity};
 use kinglet_vision::Image;
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
