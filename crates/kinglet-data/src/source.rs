@@ -291,9 +291,9 @@ mod tests {
     #[test]
     fn missing_file_and_split_are_named() {
         let message = Source::open("no/such.yaml").unwrap_err().to_string();
-        assert!(message.starts_with("the data YAML `no/such.yaml` does not exist"), "{message}");
+        assert!(message.starts_with("the data set `no/such.yaml` does not exist"), "{message}");
         let source = formats::data_yaml::parse("names: [a]", Path::new("d/data.yaml")).unwrap();
         let message = source.resolve(Split::Val).unwrap_err().to_string();
-        assert_eq!(message, "`d/data.yaml` has no `val:`; add a line such as `val: images/val`");
+        assert_eq!(message, "`d/data.yaml` has no `val`; add a line such as `val: images/val`");
     }
 }

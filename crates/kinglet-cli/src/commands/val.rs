@@ -11,7 +11,7 @@ use crate::progress::Bar;
 use crate::run_dir::RunDir;
 use crate::sources::named;
 use kinglet_data::scan::Progress;
-use kinglet_data::{DataYaml, Dataset, Loader, LoaderOptions, ScanOptions};
+use kinglet_data::{Dataset, Format, Loader, LoaderOptions, ScanOptions, Source};
 use kinglet_eval::coco_json::{CocoRecord, coco_records, to_json};
 use kinglet_eval::report_table;
 use kinglet_runtime::Detector;
@@ -49,11 +49,14 @@ pub fn run(args: ValArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     })?;
     let weights = one_weights(&args.weights)?;
     let loaded = load_weights(weights)?;
-    let yaml = DataYaml::load(&args.data)?;
-    check_classes(&args, weights, &yaml.names, &loaded.names)?;
+    let source = Source::open(&args.data)?;
+    if source.format != Format::YoloYaml || source.file != args.data {
+        printer.say(&source.describe());
+    }
+    check_classes(&args, weights, &source.names, &loaded.names)?;
     let scan = ScanOptions { single_cls: args.single_cls, workers: args.workers, ..ScanOptions::default() };
     let mut bar = Bar::new(printer, &format!("scanning {}", split.key()), 1);
-    let dataset = Dataset::scan(yaml, split, scan, &ScanBar(&bar))?;
+    let dataset = Dataset::scan(source, split, scan, &ScanBar(&bar))?;
     bar.clear();
     findings::print(&dataset, printer);
     if dataset.samples.is_empty() {
