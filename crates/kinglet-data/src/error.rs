@@ -151,6 +151,12 @@ pub enum DataError {
         /// The first few, `file:line: class N`.
         first: Vec<String>,
     },
+    /// Labels that are not written back.
+    #[error("`{}` is not YOLO text, which alone is corrected in place; write the data set as such, without the wrong labels: kinglet data convert DATA --to yolo --output FOLDER", file.display())]
+    NotFixable {
+        /// The annotation file.
+        file: PathBuf,
+    },
     /// A folder meant for generated data already holds something else.
     #[error("`{}` exists and is not empty; name a new folder", .0.display())]
     FolderNotEmpty(PathBuf),

@@ -9,8 +9,11 @@
 pub mod augment;
 pub mod autoanchor;
 mod cache;
+pub mod check;
+pub mod convert;
 pub mod error;
 pub mod finding;
+pub mod fix;
 pub mod formats;
 pub mod labels;
 mod listing;
@@ -19,6 +22,7 @@ mod pixel_box;
 pub mod rng;
 pub mod scan;
 pub mod source;
+pub mod stats;
 pub mod synthetic;
 pub mod weights;
 

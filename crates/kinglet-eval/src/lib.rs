@@ -6,6 +6,7 @@
 pub mod ap;
 pub mod coco_json;
 pub mod confusion;
+pub mod label_plots;
 pub mod matching;
 pub mod metrics;
 pub mod plots;

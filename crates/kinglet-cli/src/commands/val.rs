@@ -12,7 +12,7 @@ use crate::run_dir::RunDir;
 use crate::sources::named;
 use kinglet_data::scan::Progress;
 use kinglet_data::{Dataset, Format, Loader, LoaderOptions, ScanOptions, Source};
-use kinglet_eval::coco_json::{CocoRecord, coco_records, to_json};
+use kinglet_eval::coco_json::{CocoRecord, ImageId, coco_category, coco_records, to_json};
 use kinglet_eval::report_table;
 use kinglet_runtime::Detector;
 use kinglet_train::validate::{nms_options, validate};
@@ -27,7 +27,7 @@ use std::sync::Arc;
 const ROWS: usize = 50;
 
 /// Shows a scan on a bar.
-struct ScanBar<'a>(&'a Bar);
+pub(super) struct ScanBar<'a>(pub(super) &'a Bar);
 
 impl Progress for ScanBar<'_> {
     fn advance(&self, done: usize, total: usize) {
@@ -77,6 +77,7 @@ pub fn run(args: ValArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     }
     let run = RunDir::create(&args.project, &args.name, args.exist_ok)?;
     let names = dataset.names.clone();
+    let categories = dataset.category_ids.clone();
     let stems: HashMap<PathBuf, String> =
         named(dataset.samples.iter().map(|s| s.path.clone()).collect()).into_iter().map(|s| (s.path, s.stem)).collect();
     let options = LoaderOptions { workers: args.workers, stride, ..LoaderOptions::val(img, args.batch_size) };
@@ -89,7 +90,13 @@ pub fn run(args: ValArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     let mut sink = |sample: &kinglet_data::Sample, found: &[Detection]| {
         let stem = sample.path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
         if args.save_json {
-            coco.extend(coco_records(&stem, found, names.len() == 80));
+            // Those of the annotations where they have them.
+            let id = sample.id.map_or_else(|| ImageId::from_stem(&stem), ImageId::Number);
+            let category = |class: usize| match categories.is_empty() {
+                true => Some(coco_category(class, names.len() == 80)),
+                false => categories.get(&class).copied(),
+            };
+            coco.extend(coco_records(&id, found, category));
         }
         if args.save_txt && failure.is_none() {
             let size = (sample.width, sample.height);
