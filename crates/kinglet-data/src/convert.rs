@@ -107,17 +107,23 @@ fn file_names(set: &Dataset, taken: &mut HashSet<String>, renamed: &mut usize) -
     };
     let mut unique = |path: &Path| {
         let (stem, extension) = name(path);
-        let mut chosen = stem.clone();
-        let mut number = 1;
-        // Lower case, since `A.jpg` and `a.jpg` are one file on some systems.
-        while !taken.insert(chosen.to_lowercase()) {
-            number += 1;
-            chosen = format!("{stem}-{number}");
-        }
-        *renamed += usize::from(number > 1);
+        let chosen = unique_stem(&stem, taken);
+        *renamed += usize::from(chosen != stem);
         format!("{chosen}.{extension}")
     };
     set.samples.iter().map(|sample| unique(&sample.path)).collect()
+}
+
+/// A name that is not taken yet, and is from now on: the one given, or that with a number behind it.
+pub fn unique_stem(stem: &str, taken: &mut HashSet<String>) -> String {
+    let mut unique = stem.to_owned();
+    let mut number = 1;
+    // Lower case, since `A.jpg` and `a.jpg` are one file on some systems.
+    while !taken.insert(unique.to_lowercase()) {
+        number += 1;
+        unique = format!("{stem}-{number}");
+    }
+    unique
 }
 
 struct Writer<'a> {

@@ -43,7 +43,8 @@ mod tests {
         let source = find(dir.path()).unwrap().unwrap();
         assert_eq!(source.names, ["cat", "dog"]);
         assert_eq!(source.resolve(Split::Train).unwrap(), [dir.path().join("images")]);
-        assert!(!source.has(Split::Val));
+        assert!(!source.has(Split::Val), "nothing to validate on while training");
+        assert_eq!(source.resolve(Split::Val).unwrap(), [dir.path().join("images")], "but all images where asked for");
         write("images/train/a.jpg", "");
         write("images/valid/b.jpg", "");
         write("images/test/notes.md", "no image here");

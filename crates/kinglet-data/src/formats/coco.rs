@@ -197,6 +197,11 @@ impl<'a> Json<'a> {
     }
 
     fn top(&self) -> Result<Top<'a>, DataError> {
+        if !self.text.trim_start().starts_with('{') && !self.text.trim().is_empty() {
+            let message = "not COCO JSON: expected an object with `images`, `annotations` and `categories`; a list is a file \
+                           of results";
+            return Err(DataError::malformed(self.file, 1, 1, message));
+        }
         serde_json::from_str(self.text).map_err(|error| {
             let (line, column) = (error.line().max(1), error.column().max(1));
             let line_text = self.text.lines().nth(line - 1).unwrap_or("");
@@ -204,10 +209,6 @@ impl<'a> Json<'a> {
                 serde_json::error::Category::Eof => "the file ends early; fetch or export it again".to_owned(),
                 _ if ["NaN", "Infinity"].iter().any(|word| line_text.contains(word)) => {
                     format!("{}; `NaN` and `Infinity` are no JSON: write numbers in their place", reason(&error))
-                }
-                _ if !self.text.trim_start().starts_with('{') => {
-                    "expected an object with `images`, `annotations` and `categories`; a list is a file of results"
-                        .into()
                 }
                 _ => reason(&error),
             };
@@ -230,8 +231,9 @@ impl<'a> Json<'a> {
         let raw = self.list("categories", value)?;
         for one in &raw {
             let found_text = || format!("found `{}`", excerpt(one.get()));
-            let category: RawCategory<'_> = serde_json::from_str(one.get())
-                .map_err(|_| self.error(one, format!("expected a category with `id` and `name`; {}", found_text())))?;
+            let category: RawCategory<'_> = object(one).ok_or_else(|| {
+                self.error(one, format!("expected a category with `id` and `name`; {}", found_text()))
+            })?;
             let (Some(id), Some(name)) = (category.id.and_then(whole), category.name.and_then(text)) else {
                 let message = format!("a category needs a whole number `id` and a text `name`; {}", found_text());
                 return Err(self.error(one, message));
@@ -278,6 +280,11 @@ fn whole(raw: &RawValue) -> Option<u64> {
         Value::String(text) => text.parse().ok(),
         _ => None,
     }
+}
+
+/// An object's fields; serde would take a list for them as well.
+fn object<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Option<T> {
+    raw.get().starts_with('{').then(|| serde_json::from_str(raw.get()).ok()).flatten()
 }
 
 fn text(raw: &RawValue) -> Option<String> {
@@ -384,7 +391,7 @@ fn read_images<'a>(
     for raw in json.list("images", value)? {
         let line = Some(json.place(raw).0);
         let mut tell = |kind, value| out.findings.push(Finding::new(json.file, line, Severity::Dropped, (kind, value)));
-        let Ok(image) = serde_json::from_str::<RawImage<'_>>(raw.get()) else {
+        let Some(image) = object::<RawImage<'_>>(raw) else {
             tell(FindingKind::BadAnnotation, format!("expected an image object, found `{}`", excerpt(raw.get())));
             continue;
         };
@@ -428,8 +435,8 @@ fn read_annotation(
     outlines_left: &mut usize,
 ) -> Result<(u64, Option<u64>, PixelBox), Fault> {
     let bad = |value: String| (FindingKind::BadAnnotation, value);
-    let annotation: RawAnnotation<'_> = serde_json::from_str(raw.get())
-        .map_err(|_| bad(format!("expected an annotation object, found `{}`", excerpt(raw.get()))))?;
+    let annotation: RawAnnotation<'_> =
+        object(raw).ok_or_else(|| bad(format!("expected an annotation object, found `{}`", excerpt(raw.get()))))?;
     let id = annotation.id.and_then(whole);
     let what = id.map_or("annotation without a number".to_owned(), |id| format!("annotation {id}"));
     let missing = |key: &str, found: Option<&RawValue>, expected: &str| match found {

@@ -161,6 +161,7 @@ pub(crate) fn add_split_folders(source: &mut Source, root: &Path, image_folders:
         }
     }
     let all = own.as_deref().map_or(Path::new("."), |folder| folder.strip_prefix(root).unwrap_or(folder));
+    source.unsplit = true;
     source.add(Split::Train, all);
     Ok(())
 }
