@@ -9,4 +9,5 @@ mod help;
 mod messages;
 mod options;
 mod program;
+mod swap;
 mod torch;
