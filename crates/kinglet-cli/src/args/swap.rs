@@ -10,8 +10,8 @@ use std::path::PathBuf;
     group = ArgGroup::new("change").required(true).args(["backbone", "replace", "insert_at"]),
     after_help = "Examples:\n  \
         kinglet swap --cfg yolov5s --backbone mobilenetv3_large > new.yaml\n  \
-        kinglet swap --cfg yolov5n --replace-c3 6 --with \"MobileNetv3 [512, 1024, 5, 1, 1, 1]\" --output new.yaml\n  \
-        kinglet swap --cfg yolov5n --insert-at 9 --with \"MobileNetv3 [1024, 960, 3, 1, 1, 1]\" --output new.yaml\n\n\
+        kinglet swap --cfg yolov5n --replace-c3 6 --with \"MobileNetv3 [512, 1024, 5, 1, 1, 1]\"\n  \
+        kinglet swap --cfg yolov5n --insert-at 9 --with \"MobileNetv3 [1024, 960, 3, 1, 1, 1]\"\n\n\
         All row numbers in `from` move along. `kinglet inspect MODEL` shows the numbers of the rows, `kinglet blocks` what \
         blocks there are. Comments of the file are not kept."
 )]
