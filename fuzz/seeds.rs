@@ -73,7 +73,8 @@ fn model() -> Vec<u8> {
         let p = p.raw(b"](").int(from).int(1).text(module);
         args.iter().fold(p.raw(b"]("), |p, &arg| p.int(arg as i64)).raw(b"ee")
     };
-    let empty = |p: Pickle| p.text("training").raw(b"\x89");
+    let weight =
+        |p: Pickle| p.text("_parameters").dict(|p| p.text("weight").tensor(&tensor("FloatStorage", "2", &[2, 3])));
     let pickle = Pickle::new().dict(|p| {
         p.text("epoch").int(-1).text("model").object("models.yolo", "DetectionModel", |p| {
             let p = p.text("names").list(&["a", "b"]).text("yaml").dict(|p| {
@@ -85,10 +86,11 @@ fn model() -> Vec<u8> {
             p.text("_modules").dict(|p| {
                 let p = p.text("model").object("torch.nn.modules.container", "Sequential", |p| {
                     p.text("_modules").dict(|p| {
-                        let p = p.text("0").object("models.common", "Conv", empty);
+                        let p = p.text("0").object("models.common", "Conv", weight);
                         p.text("1").object("models.yolo", "Detect", |p| {
                             let p = p.text("nc").int(2).text("stride").tensor(&tensor("FloatStorage", "0", &[1]));
-                            p.text("_buffers").dict(|p| p.text("anchors").tensor(&tensor("HalfStorage", "1", &[1, 2, 2])))
+                            p.text("_buffers")
+                                .dict(|p| p.text("anchors").tensor(&tensor("HalfStorage", "1", &[1, 2, 2])))
                         })
                     })
                 });
@@ -96,7 +98,14 @@ fn model() -> Vec<u8> {
             })
         })
     });
-    archive(&[("data.pkl", &pickle.end()), ("data/0", &floats(&[8.0])), ("data/1", &[0, 0x3c, 0, 0x40, 0, 0x42, 0, 0x44])])
+    // Halves: 1, 2, 3 and 4.
+    let halves = [0x3c00u16, 0x4000, 0x4200, 0x4400].map(u16::to_le_bytes).concat();
+    archive(&[
+        ("data.pkl", &pickle.end()),
+        ("data/0", &floats(&[8.0])),
+        ("data/1", &halves),
+        ("data/2", &floats(&[1.0; 6])),
+    ])
 }
 
 fn main() {

@@ -89,6 +89,11 @@ pub(crate) fn join(base: &Path, tail: &Path) -> PathBuf {
     if out.as_os_str().is_empty() { PathBuf::from(".") } else { out }
 }
 
+/// Most classes, as in model files.
+const MOST_CLASSES: usize = 16_384;
+/// Longest `data.yaml`.
+const MOST_BYTES: usize = 1 << 20;
+
 struct Reader<'a> {
     file: &'a Path,
     source: &'a str,
@@ -161,6 +166,11 @@ impl Reader<'_> {
         if names.is_empty() {
             return Err(self.error(Some(node), "`names` is empty; a detector needs at least one class".into()));
         }
+        if names.len() > MOST_CLASSES {
+            let message =
+                format!("`names` has {} classes, more than the {MOST_CLASSES} that a detector may have", names.len());
+            return Err(self.error(Some(node), message));
+        }
         Ok(names)
     }
 
@@ -206,6 +216,10 @@ impl DataYaml {
     /// As [`DataYaml::load`].
     pub fn parse(source: &str, file: &Path) -> Result<Self, DataError> {
         let reader = Reader { file, source };
+        if source.len() > MOST_BYTES {
+            let message = format!("the file has {} bytes, more than the {MOST_BYTES} of any data file", source.len());
+            return Err(reader.error(None, message));
+        }
         let documents = MarkedYaml::load_from_str(source).map_err(|e| {
             let (file, line, column) = (file.to_path_buf(), e.marker().line(), e.marker().col() + 1);
             // The YAML reader points at the scalar before the tab.
@@ -240,9 +254,9 @@ impl DataYaml {
                 Some("test") => splits[2] = reader.entries("test", value)?,
                 Some("names") => names = Some((reader.names(value)?, value)),
                 Some("nc") => {
-                    let count = Reader::integer(value).and_then(|i| usize::try_from(i).ok()).filter(|n| *n > 0);
-                    let count = count.ok_or_else(|| {
-                        reader.error(Some(value), "expected a number of classes of at least 1".into())
+                    let count = Reader::integer(value).and_then(|i| usize::try_from(i).ok());
+                    let count = count.filter(|n| (1..=MOST_CLASSES).contains(n)).ok_or_else(|| {
+                        reader.error(Some(value), format!("expected a number of classes from 1 to {MOST_CLASSES}"))
                     })?;
                     nc = Some((count, value));
                 }

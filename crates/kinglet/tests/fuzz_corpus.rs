@@ -12,7 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 /// Changes of each file.
-const CHANGES: usize = 300;
+const CHANGES: usize = 2000;
 /// Fragments that mean something to one of the readers.
 const FRAGMENTS: [&[u8]; 16] = [
     b"[",
@@ -99,4 +99,25 @@ fn data_yaml_files() {
 #[test]
 fn label_files() {
     replay("labels", entries::labels);
+}
+
+/// Changes of files that were refused to begin with would show little.
+#[test]
+fn the_corpora_begin_with_files_that_are_accepted() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
+    let options = kinglet::spec::ResolveOptions { image: [64; 2], ..Default::default() };
+    for name in ["plain", "named_backbone", "multiples", "blocks"] {
+        let text = std::fs::read_to_string(folder.join("model_file").join(name)).unwrap();
+        kinglet::nn::resolve(&text, name, &options).unwrap_or_else(|e| panic!("{e}"));
+    }
+    for name in ["pytorch/state_dict", "pytorch/old_format", "pytorch/model", "safetensors/checkpoint"] {
+        let path = folder.join(name);
+        let file = kinglet::nn::WeightsFile::load(&path).unwrap_or_else(|e| panic!("{e}"));
+        let with_model = name.ends_with("model") || name.ends_with("checkpoint");
+        assert_eq!(kinglet::train::checkpoint::header(&file, &path).is_ok(), with_model, "{name}");
+    }
+    for name in ["list", "mapping"] {
+        let text = std::fs::read_to_string(folder.join("data_yaml").join(name)).unwrap();
+        kinglet::data::DataYaml::parse(&text, Path::new(name)).unwrap();
+    }
 }
