@@ -153,7 +153,7 @@ impl Operation for ConvUnit {
         let mut stats = self.norm.is_some().then(ChannelStats::default);
         self.convolve(&s, x, weight, bias, z, stats.as_mut());
         if let (Some(norm), Some(stats)) = (&self.norm, stats) {
-            cx.notes.moments = norm.normalise(&stats, cx.shape.rows(), momentum, cx.params);
+            cx.notes.moments = norm.normalise(z, &stats, momentum, cx.params);
         }
         if let Some(y) = cx.output.as_deref_mut() {
             self.finish(z, cx.notes, cx.inputs.get(1).map(|r| r.whole()), y);
