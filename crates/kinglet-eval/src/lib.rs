@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod ap;
+pub mod charts;
 pub mod coco_json;
 pub mod confusion;
 pub mod label_plots;

@@ -85,6 +85,11 @@ impl Panel {
         }
     }
 
+    /// A line through points.
+    pub(crate) fn line(&self, image: &mut Image, series: &Series, colour: [u8; 3], thickness: f32) {
+        self.draw(image, &Line { series, colour, thickness });
+    }
+
     fn draw(&self, image: &mut Image, line: &Line<'_>) {
         let points = &line.series.points;
         let finite = |point: &(f64, f64)| point.0.is_finite() && point.1.is_finite();
@@ -115,7 +120,7 @@ fn ticks((one, other): (f64, f64), count: usize) -> Vec<f64> {
 }
 
 /// The range of all finite values, a little widened; never empty.
-fn range(values: impl Iterator<Item = f64>, room: f64) -> (f64, f64) {
+pub(crate) fn range(values: impl Iterator<Item = f64>, room: f64) -> (f64, f64) {
     let (low, high) = values
         .filter(|value| value.is_finite())
         .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));

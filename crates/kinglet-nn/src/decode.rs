@@ -4,6 +4,7 @@
 //! Shapes: raw levels `[n, h, w, a (5 + nc)]`; decoded `[n, cells, 5 + nc]`, cells ordered by level, anchor, row, column.
 
 use kinglet_tensor::Shape;
+use std::ops::Range;
 
 /// What decoding and the loss need to know of the head.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,22 +35,43 @@ impl Head {
     /// Decodes image `image` of the batch: rows (x, y, w, h, objectness, classes), pixels of the network's input.
     pub fn decode(&self, raw: &[&[f32]], shapes: &[Shape], image: usize) -> Vec<f32> {
         let mut out = Vec::with_capacity(self.cells(shapes) * self.values());
-        self.decode_where(raw, shapes, image, f32::NEG_INFINITY, &mut out);
+        self.decode_where(raw, shapes, image, f32::NEG_INFINITY, 0..raw.len(), &mut out);
         out
     }
 
     /// The same for the rows whose objectness exceeds `conf`, in the same order.
     pub fn decode_above(&self, raw: &[&[f32]], shapes: &[Shape], image: usize, conf: f32) -> Vec<f32> {
+        self.decode_levels(raw, shapes, image, conf, 0..raw.len())
+    }
+
+    /// The same for some of the levels.
+    pub fn decode_levels(
+        &self,
+        raw: &[&[f32]],
+        shapes: &[Shape],
+        image: usize,
+        conf: f32,
+        levels: Range<usize>,
+    ) -> Vec<f32> {
         let mut out = Vec::new();
         // A margin below the logit keeps rows that rounding puts on the other side; suppression compares exactly.
         let logit = if conf > 0.0 { (conf / (1.0 - conf).max(1e-9)).ln() - 1e-3 } else { f32::NEG_INFINITY };
-        self.decode_where(raw, shapes, image, logit, &mut out);
+        self.decode_where(raw, shapes, image, logit, levels, &mut out);
         out
     }
 
-    fn decode_where(&self, raw: &[&[f32]], shapes: &[Shape], image: usize, logit: f32, out: &mut Vec<f32>) {
+    fn decode_where(
+        &self,
+        raw: &[&[f32]],
+        shapes: &[Shape],
+        image: usize,
+        logit: f32,
+        levels: Range<usize>,
+        out: &mut Vec<f32>,
+    ) {
         let no = self.values();
-        for (level, (data, shape)) in raw.iter().zip(shapes).enumerate() {
+        for level in levels {
+            let (data, shape) = (raw[level], &shapes[level]);
             let stride = self.strides[level] as f32;
             let data = &data[image * shape.pixels() * shape.c..][..shape.pixels() * shape.c];
             for (a, anchor) in self.anchors[level].iter().enumerate() {

@@ -1,34 +1,43 @@
 //! From images to detections with a trained model: letterbox, forward pass, decoding, suppression.
 //!
-//! A [`Detector`] compiles its model once for each input shape it meets, into a [`Program`]. `val` and `detect` use this
-//! crate; it knows no data sets and no losses.
+//! A [`Detector`] compiles its model once for each input shape it meets, into a [`Program`]. It may hold several models
+//! (an ensemble) and look at each picture several times (test-time augmentation). `val` and `detect` use this crate; it
+//! knows no data sets and no losses.
 
 #![forbid(unsafe_code)]
 
 mod compile;
+mod network;
 mod plain;
 mod program;
+mod views;
 mod weights;
 
 pub use program::{Program, StepTiming};
 
-use kinglet_kernels::infer::Arena;
 use kinglet_nn::{Model, SizeError};
 use kinglet_tensor::Shape;
 use kinglet_vision::letterbox::LETTERBOX_GREY;
 use kinglet_vision::{Detection, Image, Letterbox, NmsOptions, nms, resize};
-use std::collections::HashMap;
+use network::Network;
 use std::time::{Duration, Instant};
-use weights::Weights;
+use views::View;
 
-/// A model ready to detect.
+/// One model, or several as an ensemble, ready to detect.
 #[derive(Debug)]
 pub struct Detector {
-    model: Model,
-    weights: Weights,
-    programs: HashMap<[usize; 3], Program>,
-    /// Memory of whichever program runs.
-    arena: Arena,
+    /// At least one.
+    networks: Vec<Network>,
+    /// How each looks at a picture.
+    views: &'static [View],
+}
+
+/// Models that cannot answer together.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the models of an ensemble must know the same classes, found {counts:?} classes; leave out those that differ")]
+pub struct EnsembleError {
+    /// Classes of each model.
+    pub counts: Vec<usize>,
 }
 
 /// Time spent on one image or batch.
@@ -71,50 +80,53 @@ pub enum Fit {
 impl Detector {
     /// A detector for a model whose parameters have values.
     pub fn new(model: Model) -> Self {
-        Detector { model, weights: Weights::default(), programs: HashMap::new(), arena: Arena::default() }
+        Detector { networks: vec![Network::new(model)], views: views::PLAIN }
     }
 
-    /// The model.
+    /// Several models, or one, that are asked together: what they find is joined before suppression.
+    ///
+    /// # Errors
+    /// Models with different numbers of classes, or none.
+    pub fn ensemble(models: Vec<Model>) -> Result<Self, EnsembleError> {
+        let counts: Vec<usize> = models.iter().map(|m| m.spec.nc).collect();
+        if counts.is_empty() || counts.iter().any(|&nc| nc != counts[0]) {
+            return Err(EnsembleError { counts });
+        }
+        Ok(Detector { networks: models.into_iter().map(Network::new).collect(), views: views::PLAIN })
+    }
+
+    /// With test-time augmentation, or without.
+    #[must_use]
+    pub fn augmented(self, on: bool) -> Self {
+        Detector { views: if on { views::AUGMENTED } else { views::PLAIN }, ..self }
+    }
+
+    /// The model; the first of an ensemble.
     pub fn model(&self) -> &Model {
-        &self.model
+        &self.networks[0].model
     }
 
-    /// Replaces the parameters' values, in the model's order. Programs are compiled anew when they are needed.
+    /// What image sides must be multiples of: the largest stride of all models.
+    pub fn max_stride(&self) -> usize {
+        self.networks.iter().map(|n| n.model.max_stride()).max().expect("a detector has a model")
+    }
+
+    /// Replaces the parameters' values of the (first) model, in its order. Programs are compiled anew when they are needed.
     pub fn set_values(&mut self, values: &[Vec<f32>]) {
-        self.model.params.values_mut().iter_mut().zip(values).for_each(|(to, from)| to.copy_from_slice(from));
-        self.weights = Weights::default();
-        self.programs.clear();
+        self.networks[0].set_values(values);
     }
 
-    /// Bytes of the folded weights and of the arena, beside the model's own parameters.
+    /// Bytes of the folded weights and of the arenas, beside the models' own parameters.
     pub fn memory_bytes(&self) -> usize {
-        self.weights.bytes() + 4 * self.arena.len()
+        self.networks.iter().map(Network::memory_bytes).sum()
     }
 
-    /// Makes sure that there is a program for this shape, and memory for it.
-    fn prepare(&mut self, [n, h, w]: [usize; 3]) -> Result<(), SizeError> {
-        if !self.programs.contains_key(&[n, h, w]) {
-            let recording = self.model.record(n, [h, w])?;
-            let program = Program::new(&recording.graph, &self.model.params, &mut self.weights);
-            self.programs.insert([n, h, w], program);
-        }
-        let len = self.programs[&[n, h, w]].arena_len();
-        if self.arena.len() < len {
-            // The old memory first, so that both are never held.
-            self.arena = Arena::default();
-            self.arena = Arena::zeros(len);
-        }
-        Ok(())
+    /// Whether it is a single model that sees each picture as it is.
+    fn is_plain(&self) -> bool {
+        self.networks.len() == 1 && self.views == views::PLAIN
     }
 
-    /// Runs the program on what its input holds.
-    fn run(&mut self, size: [usize; 3]) -> RawLevels<'_> {
-        let program = &self.programs[&size];
-        program.run(&mut self.arena);
-        RawLevels { levels: program.outputs(&self.arena), shapes: program.output_shapes() }
-    }
-
-    /// Runs the network on `n` images `[n, h, w, 3]` of values in 0..=1.
+    /// Runs the (first) network on `n` images `[n, h, w, 3]` of values in 0..=1.
     ///
     /// # Errors
     /// A size that is not a multiple of the model's stride.
@@ -122,9 +134,8 @@ impl Detector {
     /// # Panics
     /// If `images` has another length.
     pub fn forward(&mut self, images: &[f32], size: [usize; 3]) -> Result<RawLevels<'_>, SizeError> {
-        self.prepare(size)?;
-        self.programs[&size].input(&mut self.arena).copy_from_slice(images);
-        Ok(self.run(size))
+        self.networks[0].prepare(size)?.copy_from_slice(images);
+        Ok(self.networks[0].run(size))
     }
 
     /// [`Self::forward`] with the time of every step.
@@ -132,10 +143,55 @@ impl Detector {
     /// # Errors
     /// As [`Self::forward`].
     pub fn profile(&mut self, images: &[f32], size: [usize; 3]) -> Result<Vec<StepTiming>, SizeError> {
-        self.prepare(size)?;
-        let program = &self.programs[&size];
-        program.input(&mut self.arena).copy_from_slice(images);
-        Ok(program.profile(&mut self.arena))
+        self.networks[0].profile(images, size)
+    }
+
+    /// Decoded rows of each image of a batch whose objectness may exceed `conf`, in pixels of the given images: of all
+    /// models and views, ready for suppression. The time for decoding is in `Timing::nms`.
+    ///
+    /// # Errors
+    /// As [`Self::forward`].
+    pub fn predict(
+        &mut self,
+        images: &[f32],
+        size: [usize; 3],
+        conf: f32,
+    ) -> Result<(Vec<Vec<f32>>, Timing), SizeError> {
+        if self.is_plain() {
+            self.networks[0].prepare(size)?.copy_from_slice(images);
+            return Ok(self.run_plain(size, conf));
+        }
+        let [n, h, w] = size;
+        let (mut all, mut timing) = (vec![Vec::new(); n], Timing::default());
+        for network in &mut self.networks {
+            let (stride, head) = (network.model.max_stride(), network.model.head());
+            for view in self.views {
+                let start = Instant::now();
+                let [height, width] = view.size([h, w], stride);
+                network.prepare([n, height, width])?.copy_from_slice(&view.show(images, size, stride));
+                let raw = network.run([n, height, width]);
+                timing.inference += start.elapsed();
+                let start = Instant::now();
+                for (image, all) in all.iter_mut().enumerate() {
+                    let mut rows = head.decode_levels(&raw.levels, &raw.shapes, image, conf, view.levels(raw.levels.len()));
+                    view.undo(&mut rows, head.values(), w);
+                    all.append(&mut rows);
+                }
+                timing.nms += start.elapsed();
+            }
+        }
+        Ok((all, timing))
+    }
+
+    /// [`Self::predict`] of a plain detector, on what the program's input holds.
+    fn run_plain(&mut self, size: [usize; 3], conf: f32) -> (Vec<Vec<f32>>, Timing) {
+        let head = self.model().head();
+        let start = Instant::now();
+        let raw = self.networks[0].run(size);
+        let inference = start.elapsed();
+        let start = Instant::now();
+        let rows = (0..size[0]).map(|i| head.decode_above(&raw.levels, &raw.shapes, i, conf)).collect();
+        (rows, Timing { inference, nms: start.elapsed(), ..Timing::default() })
     }
 
     /// Detects in a batch; boxes in pixels of the network's input.
@@ -148,21 +204,20 @@ impl Detector {
         size: [usize; 3],
         options: &NmsOptions,
     ) -> Result<(Vec<Vec<Detection>>, Timing), SizeError> {
-        self.prepare(size)?;
-        self.programs[&size].input(&mut self.arena).copy_from_slice(images);
-        Ok(self.run_and_decode(size, options))
+        let predicted = self.predict(images, size, options.conf)?;
+        Ok(self.suppressed(predicted, options))
     }
 
-    fn run_and_decode(&mut self, size: [usize; 3], options: &NmsOptions) -> (Vec<Vec<Detection>>, Timing) {
-        let head = self.model.head();
+    fn suppressed(
+        &self,
+        (rows, mut timing): (Vec<Vec<f32>>, Timing),
+        options: &NmsOptions,
+    ) -> (Vec<Vec<Detection>>, Timing) {
         let start = Instant::now();
-        let raw = self.run(size);
-        let inference = start.elapsed();
-        let start = Instant::now();
-        let detections = (0..size[0])
-            .map(|i| nms(&head.decode_above(&raw.levels, &raw.shapes, i, options.conf), head.nc, options))
-            .collect();
-        (detections, Timing { inference, nms: start.elapsed(), ..Timing::default() })
+        let nc = self.model().spec.nc;
+        let detections = rows.iter().map(|rows| nms(rows, nc, options)).collect();
+        timing.nms += start.elapsed();
+        (detections, timing)
     }
 
     /// Detects in one image; boxes in pixels of the image.
@@ -177,13 +232,21 @@ impl Detector {
         options: &NmsOptions,
     ) -> Result<(Vec<Detection>, [usize; 2], Timing), SizeError> {
         let start = Instant::now();
-        let stride = self.model.max_stride();
+        let stride = self.max_stride();
         let letterbox = Letterbox::plan(image.height, image.width, size, fit == Fit::Stride, true, stride);
         let (width, height) = letterbox.out;
-        self.prepare([1, height, width])?;
-        fill(&letterbox, image, self.programs[&[1, height, width]].input(&mut self.arena));
-        let preprocess = start.elapsed();
-        let (mut batch, mut timing) = self.run_and_decode([1, height, width], options);
+        let shape = [1, height, width];
+        let (predicted, preprocess) = if self.is_plain() {
+            fill(&letterbox, image, self.networks[0].prepare(shape)?);
+            let preprocess = start.elapsed();
+            (self.run_plain(shape, options.conf), preprocess)
+        } else {
+            let mut values = vec![0.0; height * width * 3];
+            fill(&letterbox, image, &mut values);
+            let preprocess = start.elapsed();
+            (self.predict(&values, shape, options.conf)?, preprocess)
+        };
+        let (mut batch, mut timing) = self.suppressed(predicted, options);
         timing.preprocess = preprocess;
         let mut detections = batch.swap_remove(0);
         detections.iter_mut().for_each(|d| d.xyxy = letterbox.unmap_box(d.xyxy));

@@ -22,6 +22,7 @@ use kinglet_data::{
 use kinglet_nn::{Model, Summary, WeightsFile};
 use kinglet_runtime::Detector;
 use kinglet_spec::ResolveOptions;
+use kinglet_vision::resize::resize_numbers;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -425,7 +426,7 @@ impl Trainer {
             let mut rng = Rng::for_sample(self.options.seed, epoch, usize::MAX - 2 - index);
             let to = multi_scale::draw_size(size, self.options.img, self.step.model.max_stride(), &mut rng);
             if to != size {
-                images = multi_scale::resize(&images, batch.n, size, to);
+                images = resize_numbers(&images, batch.n, size, to);
                 size = to;
             }
         }

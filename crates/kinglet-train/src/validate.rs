@@ -39,7 +39,7 @@ pub fn label_boxes(sample: &Sample) -> (Vec<LabelBox>, Vec<IgnoredBox>) {
 }
 
 /// Validates on the loader's images. `progress` hears (batches done, all); `sink` gets each sample with its detections
-/// in pixels of the original image. Images that cannot be decoded count nowhere; `Loader::is_broken` names them.
+/// in pixels of the original image. The loss is that of a single model without augmentation. Images that cannot be decoded count nowhere; `Loader::is_broken` names them.
 ///
 /// # Errors
 /// An image size that the model cannot take.
@@ -63,20 +63,30 @@ pub fn validate(
         pixels.resize(batch.images.len(), 0.0);
         batch.write_f32(&mut pixels);
         preprocess += start.elapsed();
-        let start = Instant::now();
-        let raw = detector.forward(&pixels, [batch.n, batch.h, batch.w])?;
-        inference += start.elapsed();
-        if let Some(loss) = loss.as_deref_mut() {
+        let size = [batch.n, batch.h, batch.w];
+        let rows = if let Some(loss) = loss.as_deref_mut() {
+            let start = Instant::now();
+            let raw = detector.forward(&pixels, size)?;
+            inference += start.elapsed();
             let targets: Vec<Target> = batch.targets.to_vec();
             let parts = loss.compute(&raw.levels, batch.n, &levels(&head, &raw.shapes), &targets, None, 1.0)?;
             for (sum, part) in losses.iter_mut().zip([parts.box_, parts.obj, parts.cls]) {
                 *sum += part / batches as f64;
             }
-        }
+            let start = Instant::now();
+            let decode = |image| head.decode_above(&raw.levels, &raw.shapes, image, options.conf);
+            let rows = (0..batch.n).map(decode).collect();
+            post += start.elapsed();
+            rows
+        } else {
+            let (rows, timing) = detector.predict(&pixels, size, options.conf)?;
+            inference += timing.inference;
+            post += timing.nms;
+            rows
+        };
         let start = Instant::now();
         for (image, info) in batch.infos.iter().enumerate().filter(|(_, info)| !loader.is_broken(info.sample)) {
-            let rows = head.decode_above(&raw.levels, &raw.shapes, image, options.conf);
-            let mut detections = nms(&rows, head.nc, options);
+            let mut detections = nms(&rows[image], head.nc, options);
             detections.iter_mut().for_each(|d| d.xyxy = info.to_original(d.xyxy));
             let sample = &dataset.samples[info.sample];
             let (labels, ignored) = label_boxes(sample);
@@ -85,7 +95,7 @@ pub fn validate(
         }
         post += start.elapsed();
         if index == 0 {
-            shape = [batch.n, batch.h, batch.w];
+            shape = size;
         }
         progress(index + 1, batches);
     }

@@ -202,3 +202,33 @@ fn average_row(row: &[u8], columns: &[Cover], out: &mut [f32]) {
         pixel.copy_from_slice(&sum);
     }
 }
+
+/// Resizes `n` pictures of numbers `[n, h, w, 3]`: bilinear with half-pixel centres, as PyTorch's
+/// `interpolate(align_corners=False)`.
+pub fn resize_numbers(images: &[f32], n: usize, [h, w]: [usize; 2], [to_h, to_w]: [usize; 2]) -> Vec<f32> {
+    let taps = |from: usize, to: usize| -> Vec<(usize, usize, f32)> {
+        let scale = from as f32 / to as f32;
+        (0..to)
+            .map(|i| {
+                let at = ((i as f32 + 0.5) * scale - 0.5).max(0.0);
+                let low = (at as usize).min(from - 1);
+                (low, (low + 1).min(from - 1), at - low as f32)
+            })
+            .collect()
+    };
+    let (rows, columns) = (taps(h, to_h), taps(w, to_w));
+    let mut out = Vec::with_capacity(n * to_h * to_w * 3);
+    for image in images.chunks_exact(h * w * 3).take(n) {
+        for &(top, bottom, fy) in &rows {
+            for &(left, right, fx) in &columns {
+                for c in 0..3 {
+                    let at = |y: usize, x: usize| image[(y * w + x) * 3 + c];
+                    let upper = at(top, left) + (at(top, right) - at(top, left)) * fx;
+                    let lower = at(bottom, left) + (at(bottom, right) - at(bottom, left)) * fx;
+                    out.push(upper + (lower - upper) * fy);
+                }
+            }
+        }
+    }
+    out
+}

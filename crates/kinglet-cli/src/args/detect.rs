@@ -12,7 +12,7 @@ use std::path::PathBuf;
     kinglet detect --weights best.safetensors --source images/ --nosave --json > found.json\n\n\
     Results are saved to runs/detect/exp, exp2, ... Exit code 1 where an image could not be read; the others are done.")]
 pub struct DetectArgs {
-    /// Weights, as `kinglet train` writes them, or a checkpoint of YOLOv5 (.pt)
+    /// Weights, as `kinglet train` writes them, or a checkpoint of YOLOv5 (.pt); several are asked together
     #[arg(long, value_name = "FILE", num_args = 1.., required = true, help_heading = "Model and images")]
     pub weights: Vec<PathBuf>,
     /// An image, a folder, a pattern such as 'images/*.jpg', or a .txt file with a path a line
@@ -41,6 +41,9 @@ pub struct DetectArgs {
     /// Drop overlapping boxes of different classes, too
     #[arg(long, help_heading = "Detection")]
     pub agnostic_nms: bool,
+    /// Look at each image at three scales, once mirrored: finds more, takes two to three times as long
+    #[arg(long, help_heading = "Detection")]
+    pub augment: bool,
 
     /// Threads and device.
     #[command(flatten)]

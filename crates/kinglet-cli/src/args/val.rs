@@ -14,22 +14,19 @@ pub enum Task {
     Val,
     /// The test images
     Test,
-    /// YOLOv5's speed task: not supported
-    #[value(hide = true)]
+    /// The time an image takes, on the validation images at full squares
     Speed,
-    /// YOLOv5's study task: not supported
-    #[value(hide = true)]
+    /// mAP and time at several image sides; each of --weights by itself
     Study,
 }
 
 impl Task {
-    /// The split, where the task is one.
-    pub fn split(self) -> Option<Split> {
+    /// The split.
+    pub fn split(self) -> Split {
         match self {
-            Task::Train => Some(Split::Train),
-            Task::Val => Some(Split::Val),
-            Task::Test => Some(Split::Test),
-            Task::Speed | Task::Study => None,
+            Task::Train => Split::Train,
+            Task::Val | Task::Speed | Task::Study => Split::Val,
+            Task::Test => Split::Test,
         }
     }
 }
@@ -38,15 +35,17 @@ impl Task {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     kinglet val --weights runs/train/exp/weights/best.safetensors --data data.yaml\n  \
-    kinglet val --weights best.safetensors --data data.yaml --task test --min-map 0.6    exit code 1 below")]
+    kinglet val --weights best.safetensors --data data.yaml --task test --min-map 0.6    exit code 1 below\n  \
+    kinglet val --weights a.safetensors b.safetensors --data data.yaml --augment         an ensemble, with TTA\n  \
+    kinglet val --weights best.safetensors --data data.yaml --task study --img 256 320 416 640")]
 pub struct ValArgs {
-    /// Weights, as `kinglet train` writes them, or a checkpoint of YOLOv5 (.pt)
+    /// Weights, as `kinglet train` writes them, or a checkpoint of YOLOv5 (.pt); several are asked together
     #[arg(long, value_name = "FILE", num_args = 1.., required = true, help_heading = "Model and data")]
     pub weights: Vec<PathBuf>,
     /// A data.yaml, COCO .json, or a folder of VOC, CVAT, Roboflow, Label Studio or LabelImg
     #[arg(long, value_name = "DATA", help_heading = "Model and data")]
     pub data: PathBuf,
-    /// Which images
+    /// Which images, or what else to measure
     #[arg(long, value_enum, default_value = "val", help_heading = "Model and data")]
     pub task: Task,
     /// Treat all classes as one
@@ -57,10 +56,14 @@ pub struct ValArgs {
     #[arg(long, visible_alias = "batch", value_name = "N", value_parser = positive, allow_negative_numbers = true, default_value = "32",
           help_heading = "Detection")]
     pub batch_size: usize,
-    /// Image side in pixels [default: that of the training]
+    /// Image side in pixels [default: that of the training]; for --task study as many as you like
+    /// [default there: 256 to 1536 by 128]
     #[arg(long = "imgsz", visible_alias = "img", alias = "img-size", value_name = "PIXELS", value_parser = side, allow_negative_numbers = true,
-          help_heading = "Detection")]
-    pub imgsz: Option<usize>,
+          num_args = 1.., help_heading = "Detection")]
+    pub imgsz: Vec<usize>,
+    /// Look at each image at three scales, once mirrored: finds more, takes two to three times as long
+    #[arg(long, help_heading = "Detection")]
+    pub augment: bool,
     /// Lowest score; mAP needs the default
     #[arg(long, visible_alias = "conf", value_name = "SCORE", value_parser = fraction, allow_negative_numbers = true, default_value = "0.001",
           help_heading = "Detection")]

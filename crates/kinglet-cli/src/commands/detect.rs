@@ -1,6 +1,7 @@
 //! `kinglet detect`: images in; pictures, labels, crops, tables out.
 
-use super::{BoxFormat, label_line, load_weights, one_weights, raised};
+use super::ensemble::Ensemble;
+use super::{BoxFormat, label_line, load_weights, raised};
 use crate::args::DetectArgs;
 use crate::errors::CliError;
 use crate::output::{create_folder, write_file};
@@ -34,8 +35,8 @@ pub fn run(args: DetectArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     kinglet_kernels::threads::set_threads(args.machine.threads);
     let (sources, notes) = sources::expand(&args.source)?;
     notes.iter().for_each(|note| printer.warn(note));
-    let loaded = load_weights(one_weights(&args.weights)?)?;
-    let names = loaded.names;
+    let loaded = Ensemble::load(&args.weights, !args.imgsz.is_empty(), printer)?;
+    let (names, img) = (loaded.names.clone(), loaded.img);
     if let Some(class) = args.classes.iter().find(|&&class| class >= names.len()) {
         return Err(CliError::usage(format!(
             "--classes {class}: the weights know the classes 0 to {}: {}",
@@ -43,17 +44,17 @@ pub fn run(args: DetectArgs, printer: &Printer) -> Result<ExitCode, CliError> {
             names.join(", ")
         )));
     }
-    let stride = loaded.model.max_stride();
+    let mut detector = loaded.detector(args.augment)?;
+    let stride = detector.max_stride();
     let wanted = match args.imgsz[..] {
         [side] => [side; 2],
         [height, width] => [height, width],
-        _ => [loaded.img; 2],
+        _ => [img; 2],
     };
     let size = wanted.map(|side| raised(side, stride));
     if size != wanted {
         printer.say(&format!("image size {wanted:?} raised to {size:?}, multiples of the model's stride {stride}"));
     }
-    let mut detector = Detector::new(loaded.model);
     let options = NmsOptions {
         conf: args.conf_thres,
         iou: args.iou_thres,

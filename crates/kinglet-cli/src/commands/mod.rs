@@ -7,9 +7,12 @@ pub mod blocks;
 mod chosen_model;
 pub mod data;
 pub mod detect;
+mod ensemble;
+pub mod evolve;
 pub mod export;
 pub mod import;
 pub mod inspect;
+mod study;
 pub mod swap;
 pub mod train;
 pub mod val;
@@ -25,20 +28,7 @@ use kinglet_spec::ResolveOptions;
 use kinglet_train::checkpoint::LoadedModel;
 use kinglet_vision::encode::png_bytes;
 use kinglet_vision::{Detection, Image};
-use std::path::{Path, PathBuf};
-
-/// The one weights file of a command.
-///
-/// # Errors
-/// Several: YOLOv5 averages over them.
-pub(crate) fn one_weights(paths: &[PathBuf]) -> Result<&Path, CliError> {
-    match paths {
-        [only] => Ok(only),
-        _ => {
-            Err(CliError::usage(format!("--weights names {} files, expected one: there are no ensembles", paths.len())))
-        }
-    }
-}
+use std::path::Path;
 
 /// Whether a path may be weights, before it is read.
 ///

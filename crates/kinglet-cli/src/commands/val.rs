@@ -1,8 +1,10 @@
 //! `kinglet val`: how good are these weights?
 
 use super::detect::speed_line;
-use super::{BoxFormat, label_line, load_weights, one_weights, raised, report_json, save_report_plots};
+use super::ensemble::Ensemble;
+use super::{BoxFormat, label_line, raised, report_json, save_report_plots};
 use crate::args::ValArgs;
+use crate::args::val::Task;
 use crate::errors::CliError;
 use crate::findings;
 use crate::output::write_file;
@@ -14,7 +16,6 @@ use kinglet_data::scan::Progress;
 use kinglet_data::{Dataset, Format, Loader, LoaderOptions, ScanOptions, Source};
 use kinglet_eval::coco_json::{CocoRecord, ImageId, coco_category, coco_records, to_json};
 use kinglet_eval::report_table;
-use kinglet_runtime::Detector;
 use kinglet_train::validate::{nms_options, validate};
 use kinglet_vision::{Detection, NmsOptions};
 use serde_json::json;
@@ -42,31 +43,26 @@ impl Progress for ScanBar<'_> {
 pub fn run(args: ValArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     let printer = &printer.json(args.json);
     kinglet_kernels::threads::set_threads(args.machine.threads);
-    let split = args.task.split().ok_or_else(|| {
-        CliError::usage(
-            "--task speed and study are not supported; the speed line of --task val tells milliseconds an image",
-        )
-    })?;
-    let weights = one_weights(&args.weights)?;
-    let loaded = load_weights(weights)?;
-    let source = Source::open(&args.data)?;
-    if source.format != Format::YoloYaml || source.file != args.data {
-        printer.say(&source.describe());
+    if args.task == Task::Study {
+        return super::study::study(&args, printer);
     }
-    check_classes(&args, weights, &source.names, &loaded.names)?;
-    let scan = ScanOptions { single_cls: args.single_cls, workers: args.workers, ..ScanOptions::default() };
-    let mut bar = Bar::new(printer, &format!("scanning {}", split.key()), 1);
-    let dataset = Dataset::scan(source, split, scan, &ScanBar(&bar))?;
-    bar.clear();
-    findings::print(&dataset, printer);
-    if dataset.samples.is_empty() {
-        return Err(CliError::input(format!("`{}` has no usable image for `{}`", args.data.display(), split.key())));
+    if args.imgsz.len() > 1 {
+        return Err(CliError::usage(format!(
+            "--img names {} sides, expected one; --task study measures at several",
+            args.imgsz.len()
+        )));
     }
-    let stride = loaded.model.max_stride();
-    let wanted = args.imgsz.unwrap_or(loaded.img);
-    let img = raised(wanted, stride);
-    if img != wanted {
-        printer.say(&format!("image side {wanted} raised to {img}, a multiple of the model's stride {stride}"));
+    let loaded = Ensemble::load(&args.weights, !args.imgsz.is_empty(), printer)?;
+    let (names, side) = (loaded.names.clone(), args.imgsz.first().copied().unwrap_or(loaded.img));
+    let mut detector = loaded.detector(args.augment)?;
+    let dataset = scanned(&args, &args.weights[0], &names, printer)?;
+    let stride = detector.max_stride();
+    let img = raised(side, stride);
+    if img != side {
+        printer.say(&format!("image side {side} raised to {img}, a multiple of the model's stride {stride}"));
+    }
+    if args.task == Task::Speed {
+        return super::study::speed(&args, &mut detector, dataset, img, printer);
     }
     let nms = NmsOptions { conf: args.conf_thres, iou: args.iou_thres, max_det: args.max_det, ..nms_options() };
     if nms.conf > nms_options().conf {
@@ -76,13 +72,11 @@ pub fn run(args: ValArgs, printer: &Printer) -> Result<ExitCode, CliError> {
         ));
     }
     let run = RunDir::create(&args.project, &args.name, args.exist_ok)?;
-    let names = dataset.names.clone();
     let categories = dataset.category_ids.clone();
     let stems: HashMap<PathBuf, String> =
         named(dataset.samples.iter().map(|s| s.path.clone()).collect()).into_iter().map(|s| (s.path, s.stem)).collect();
     let options = LoaderOptions { workers: args.workers, stride, ..LoaderOptions::val(img, args.batch_size) };
     let loader = Loader::new(Arc::new(dataset), options);
-    let mut detector = Detector::new(loaded.model);
 
     let mut coco: Vec<CocoRecord> = Vec::new();
     let mut failure = None;
@@ -120,7 +114,7 @@ pub fn run(args: ValArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     printer.say(&speed_line(validation.speed_ms, validation.shape));
     save_report_plots(&run, report, &names)?;
     if args.save_json {
-        let stem = weights.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+        let stem = args.weights[0].file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
         write_file(&run.join(format!("{stem}_predictions.json")), to_json(&coco).as_bytes())?;
     }
     let findings_text = findings::full_text(loader.dataset());
@@ -130,8 +124,7 @@ pub fn run(args: ValArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     printer.say(&format!("Results saved to {}", run.path().display()));
     if args.json {
         let mut value = report_json(report);
-        let [preprocess, inference, nms] = validation.speed_ms;
-        value["speed_ms"] = json!({"preprocess": preprocess, "inference": inference, "nms": nms});
+        value["speed_ms"] = speed_json(validation.speed_ms);
         printer.data(&value);
     }
     match args.min_map {
@@ -141,6 +134,38 @@ pub fn run(args: ValArgs, printer: &Printer) -> Result<ExitCode, CliError> {
         ))),
         _ => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// Milliseconds an image as JSON.
+pub(super) fn speed_json([preprocess, inference, nms]: [f64; 3]) -> serde_json::Value {
+    json!({"preprocess": preprocess, "inference": inference, "nms": nms})
+}
+
+/// The images to measure on, whose classes are those of the weights.
+///
+/// # Errors
+/// Classes that differ, no images.
+pub(super) fn scanned(
+    args: &ValArgs,
+    weights: &Path,
+    names: &[String],
+    printer: &Printer,
+) -> Result<Dataset, CliError> {
+    let split = args.task.split();
+    let source = Source::open(&args.data)?;
+    if source.format != Format::YoloYaml || source.file != args.data {
+        printer.say(&source.describe());
+    }
+    check_classes(args, weights, &source.names, names)?;
+    let scan = ScanOptions { single_cls: args.single_cls, workers: args.workers, ..ScanOptions::default() };
+    let mut bar = Bar::new(printer, &format!("scanning {}", split.key()), 1);
+    let dataset = Dataset::scan(source, split, scan, &ScanBar(&bar))?;
+    bar.clear();
+    findings::print(&dataset, printer);
+    if dataset.samples.is_empty() {
+        return Err(CliError::input(format!("`{}` has no usable image for `{}`", args.data.display(), split.key())));
+    }
+    Ok(dataset)
 }
 
 /// Whether weights and data mean the same classes by the same numbers.

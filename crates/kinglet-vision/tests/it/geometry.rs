@@ -1,7 +1,7 @@
 //! Resizing, warping and the letterbox.
 
 use kinglet_vision::letterbox::{LETTERBOX_GREY, Letterbox};
-use kinglet_vision::resize::{resize_area, resize_bilinear};
+use kinglet_vision::resize::{resize_area, resize_bilinear, resize_numbers};
 use kinglet_vision::warp::{invert, map_point, warp};
 use kinglet_vision::{Image, boxes};
 use proptest::prelude::*;
@@ -160,4 +160,11 @@ proptest! {
             prop_assert!(out.data.iter().all(|v| *v >= low.saturating_sub(1) && v <= high));
         }
     }
+}
+
+#[test]
+fn doubling_a_ramp_interpolates_between_centres() {
+    // One row 0, 1: half-pixel centres give 0, 0.25, 0.75, 1.
+    let out = resize_numbers(&[0.0, 0.0, 0.0, 1.0, 1.0, 1.0], 1, [1, 2], [1, 4]);
+    assert_eq!(out.iter().step_by(3).copied().collect::<Vec<_>>(), [0.0, 0.25, 0.75, 1.0]);
 }
