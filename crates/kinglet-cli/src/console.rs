@@ -10,9 +10,10 @@ use crate::printer::Printer;
 use crate::progress::{Bar, clock, epoch_header, epoch_row};
 use crate::results::Results;
 use kinglet_data::Dataset;
-use kinglet_eval::table::{table_header, table_row};
+use kinglet_eval::table::{general, table_header, table_row};
 use kinglet_nn::Transfer;
 use kinglet_train::events::{BatchDone, EpochDone, Observer, Started};
+use kinglet_train::guard::Divergence;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -114,6 +115,16 @@ impl Observer for Console<'_> {
 
     fn note(&mut self, message: &str) {
         self.printer.say(message);
+    }
+
+    fn diverged(&mut self, divergence: &Divergence, epochs_done: usize, lr: f64) {
+        self.current.bar.clear();
+        self.current = Current::default();
+        let from = match epochs_done {
+            0 => "the start".to_owned(),
+            n => format!("the end of epoch {n}"),
+        };
+        self.printer.warn(&format!("{divergence}; the run goes on from {from} with the learning rate {}", general(lr, 4)));
     }
 
     fn transferred(&mut self, from: &Path, transfer: &Transfer) {

@@ -46,6 +46,7 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli, printer: &Printer) -> Result<ExitCode, CliError> {
     match cli.command {
         Command::Train(args) => commands::train::run(*args, printer),
+        Command::Evolve(args) => commands::evolve::run(*args, printer),
         Command::Val(args) => commands::val::run(*args, printer),
         Command::Detect(args) => commands::detect::run(*args, printer),
         Command::Data(args) => commands::data::run(*args, printer),

@@ -80,6 +80,8 @@ impl Results {
     /// # Errors
     /// A folder that cannot be written.
     pub fn add(&mut self, epoch: &EpochDone) -> Result<(), CliError> {
+        // A run that went back to an earlier state does its epochs again.
+        self.rows.retain(|row| row[0] < epoch.epoch as f64);
         self.rows.push(row_of(epoch));
         write_file(&self.path, self.text().as_bytes())
     }

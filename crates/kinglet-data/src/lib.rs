@@ -31,7 +31,7 @@ pub use error::DataError;
 pub use finding::{Finding, FindingKind, Severity};
 pub use formats::Format;
 pub use labels::{Ignored, IgnoredRegion, Label};
-pub use loader::{Batch, Loader, LoaderOptions, SampleInfo, Target};
+pub use loader::{Batch, Loader, LoaderOptions, SampleInfo, Target, available_memory};
 pub use rng::Rng;
 pub use scan::{Dataset, NoProgress, Progress, Sample, ScanOptions, ScanSummary};
 pub use source::{Source, Split};

@@ -450,6 +450,11 @@ impl Session {
         grads.clear_unwanted();
     }
 
+    /// Bytes that running `graph` takes, computed without running it.
+    pub fn planned_bytes(graph: &Graph, mode: Mode) -> usize {
+        4 * Lifetimes::new(graph, mode, false).place().1
+    }
+
     /// Bytes held for values, gradients and scratch.
     pub fn allocated_bytes(&self) -> usize {
         self.arena.bytes()

@@ -57,6 +57,9 @@ pub struct Progress {
     pub last_step: i64,
     /// Objectness weights of the levels.
     pub balance: Vec<f64>,
+    /// How often the learning rate was halved because numbers were not finite any more.
+    #[serde(default)]
+    pub halvings: u32,
     /// mAP of each class in the last validation, for class-weighted sampling.
     pub class_maps: Vec<f64>,
 }

@@ -48,18 +48,17 @@ pub enum TrainError {
     /// An option that makes no sense.
     #[error("{0}")]
     Option(String),
-    /// The loss is not a number any more.
+    /// The numbers of a run are not finite any more, whatever the learning rate.
     #[error(
-        "the loss is {value} in epoch {epoch}, batch {batch}: training has diverged; start again with a smaller lr0 \
-         (it is {lr0}) or, with --resume, from the last epoch that was saved"
+        "{divergence}: training has diverged; from the learning rate {lr0} (lr0) it was halved {halvings} times and the run \
+         went back to its last saved state each time; start again with a smaller lr0 or a longer warm-up, or look at the \
+         data with `kinglet data check`"
     )]
-    NotFinite {
-        /// Epoch, from 1.
-        epoch: usize,
-        /// Batch, from 1.
-        batch: usize,
-        /// The loss.
-        value: f64,
+    Diverged {
+        /// What, and where.
+        divergence: crate::guard::Divergence,
+        /// How often the learning rate was halved.
+        halvings: u32,
         /// The learning rate asked for.
         lr0: f64,
     },

@@ -1,5 +1,6 @@
 //! What a training run tells while it goes on. The trainer prints nothing itself.
 
+use crate::guard::Divergence;
 use kinglet_data::Dataset;
 use kinglet_eval::metrics::Report;
 use kinglet_nn::{Summary, Transfer};
@@ -115,6 +116,9 @@ pub trait Observer {
     fn scanned(&mut self, _dataset: &Dataset) {}
     /// Something that the user should know.
     fn note(&mut self, _message: &str) {}
+    /// Numbers were not finite any more; the run goes on from its last saved state, after `epochs_done` epochs, with the
+    /// learning rate `lr` in place of `lr0`.
+    fn diverged(&mut self, _divergence: &Divergence, _epochs_done: usize, _lr: f64) {}
     /// Weights were loaded.
     fn transferred(&mut self, _from: &std::path::Path, _transfer: &Transfer) {}
     /// Training begins.

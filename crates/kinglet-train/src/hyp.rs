@@ -65,9 +65,26 @@ pub enum HypError {
     },
 }
 
-/// Declares [`Hyp`] and the table of its keys from one list: `key field: default, low, high, doc`.
+/// A hyperparameter.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct HypKey {
+    /// Its name.
+    pub key: &'static str,
+    /// Its value in `scratch-low`.
+    pub default: f64,
+    /// Smallest value that a file may give.
+    pub low: f64,
+    /// Largest value that a file may give.
+    pub high: f64,
+    /// Between which values it evolves, if it does.
+    pub evolves: Option<(f64, f64)>,
+    /// What it is.
+    pub doc: &'static str,
+}
+
+/// Declares [`Hyp`] and the table of its keys from one list: `key field: default, low, high, evolves, doc`.
 macro_rules! hyperparameters {
-    ($($key:literal $field:ident: $default:expr, $low:expr, $high:expr, $doc:expr;)*) => {
+    ($($key:literal $field:ident: $default:expr, $low:expr, $high:expr, $evolves:expr, $doc:expr;)*) => {
         /// Hyperparameters of a training run.
         #[derive(Debug, Clone, PartialEq)]
         pub struct Hyp {
@@ -83,12 +100,14 @@ macro_rules! hyperparameters {
             }
         }
 
-        /// Key, smallest and largest value, in file order.
-        const KEYS: &[(&str, f64, f64)] = &[$(($key, $low, $high),)*];
+        /// All of them in file order, without `anchors`.
+        pub const KEYS: &[HypKey] = &[$(HypKey {
+            key: $key, default: $default, low: $low, high: $high, evolves: $evolves, doc: $doc,
+        },)*];
 
         impl Hyp {
             /// The value of a key, in the order of [`KEYS`].
-            fn slot(&mut self, key: &str) -> Option<&mut f64> {
+            pub(crate) fn slot(&mut self, key: &str) -> Option<&mut f64> {
                 match key {
                     $($key => Some(&mut self.$field),)*
                     _ => None,
@@ -104,35 +123,35 @@ macro_rules! hyperparameters {
 }
 
 hyperparameters! {
-    "lr0" lr0: 0.01, 0.0, 10.0, "Initial learning rate.";
-    "lrf" lrf: 0.01, 0.0, 1.0, "Final learning rate as a share of `lr0`.";
-    "momentum" momentum: 0.937, 0.0, 0.9999, "SGD momentum; Adam's beta1.";
-    "weight_decay" weight_decay: 0.0005, 0.0, 1.0, "Weight decay for a batch of 64.";
-    "warmup_epochs" warmup_epochs: 3.0, 0.0, 1000.0, "Length of the warm-up; fractions allowed.";
-    "warmup_momentum" warmup_momentum: 0.8, 0.0, 0.9999, "Momentum at the first iteration.";
-    "warmup_bias_lr" warmup_bias_lr: 0.1, 0.0, 10.0, "Learning rate of the biases at the first iteration.";
-    "box" box_: 0.05, 0.0, 1000.0, "Gain of the box loss, for 3 levels.";
-    "cls" cls: 0.5, 0.0, 1000.0, "Gain of the class loss, for 80 classes and 3 levels.";
-    "cls_pw" cls_pw: 1.0, 0.0, 1000.0, "Weight of positives in the class loss.";
-    "obj" obj: 1.0, 0.0, 1000.0, "Gain of the objectness loss, for 640 pixels and 3 levels.";
-    "obj_pw" obj_pw: 1.0, 0.0, 1000.0, "Weight of the positive part in the objectness loss.";
-    "iou_t" iou_t: 0.2, 0.0, 1.0, "Unused; kept so that existing files load.";
-    "anchor_t" anchor_t: 4.0, 1.0, 100.0, "Largest side ratio of a box and an anchor it is assigned to.";
-    "fl_gamma" fl_gamma: 0.0, 0.0, 10.0, "Focal loss gamma; 0 is plain BCE.";
-    "hsv_h" hsv_h: 0.015, 0.0, 1.0, "Hue jitter.";
-    "hsv_s" hsv_s: 0.7, 0.0, 1.0, "Saturation jitter.";
-    "hsv_v" hsv_v: 0.4, 0.0, 1.0, "Value jitter.";
-    "degrees" degrees: 0.0, 0.0, 180.0, "Rotation, +/- degrees.";
-    "translate" translate: 0.1, 0.0, 1.0, "Translation, +/- fraction of the image.";
-    "scale" scale: 0.5, 0.0, 0.99, "Scaling, +/- gain.";
-    "shear" shear: 0.0, 0.0, 80.0, "Shear, +/- degrees.";
-    "perspective" perspective: 0.0, 0.0, 0.01, "Perspective, +/- fraction.";
-    "flipud" flipud: 0.0, 0.0, 1.0, "Probability of an up-down flip.";
-    "fliplr" fliplr: 0.5, 0.0, 1.0, "Probability of a left-right flip.";
-    "mosaic" mosaic: 1.0, 0.0, 1.0, "Probability of a mosaic.";
-    "mixup" mixup: 0.0, 0.0, 1.0, "Probability of blending in a second mosaic.";
-    "copy_paste" copy_paste: 0.0, 0.0, 1.0, "Share of polygon objects pasted mirrored.";
-    "label_smoothing" label_smoothing: 0.0, 0.0, 0.99, "Label smoothing epsilon.";
+    "lr0" lr0: 0.01, 0.0, 10.0, Some((1e-5, 0.1)), "Initial learning rate.";
+    "lrf" lrf: 0.01, 0.0, 1.0, Some((0.01, 1.0)), "Final learning rate as a share of `lr0`.";
+    "momentum" momentum: 0.937, 0.0, 0.9999, Some((0.6, 0.98)), "SGD momentum; Adam's beta1.";
+    "weight_decay" weight_decay: 0.0005, 0.0, 1.0, Some((0.0, 0.001)), "Weight decay for a batch of 64.";
+    "warmup_epochs" warmup_epochs: 3.0, 0.0, 1000.0, Some((0.0, 5.0)), "Length of the warm-up; fractions allowed.";
+    "warmup_momentum" warmup_momentum: 0.8, 0.0, 0.9999, Some((0.0, 0.95)), "Momentum at the first iteration.";
+    "warmup_bias_lr" warmup_bias_lr: 0.1, 0.0, 10.0, Some((0.0, 0.2)), "Learning rate of the biases at the first iteration.";
+    "box" box_: 0.05, 0.0, 1000.0, Some((0.02, 0.2)), "Gain of the box loss, for 3 levels.";
+    "cls" cls: 0.5, 0.0, 1000.0, Some((0.2, 4.0)), "Gain of the class loss, for 80 classes and 3 levels.";
+    "cls_pw" cls_pw: 1.0, 0.0, 1000.0, Some((0.5, 2.0)), "Weight of positives in the class loss.";
+    "obj" obj: 1.0, 0.0, 1000.0, Some((0.2, 4.0)), "Gain of the objectness loss, for 640 pixels and 3 levels.";
+    "obj_pw" obj_pw: 1.0, 0.0, 1000.0, Some((0.5, 2.0)), "Weight of the positive part in the objectness loss.";
+    "iou_t" iou_t: 0.2, 0.0, 1.0, None, "Unused; kept so that existing files load.";
+    "anchor_t" anchor_t: 4.0, 1.0, 100.0, Some((2.0, 8.0)), "Largest side ratio of a box and an anchor it is assigned to.";
+    "fl_gamma" fl_gamma: 0.0, 0.0, 10.0, Some((0.0, 2.0)), "Focal loss gamma; 0 is plain BCE.";
+    "hsv_h" hsv_h: 0.015, 0.0, 1.0, Some((0.0, 0.1)), "Hue jitter.";
+    "hsv_s" hsv_s: 0.7, 0.0, 1.0, Some((0.0, 0.9)), "Saturation jitter.";
+    "hsv_v" hsv_v: 0.4, 0.0, 1.0, Some((0.0, 0.9)), "Value jitter.";
+    "degrees" degrees: 0.0, 0.0, 180.0, Some((0.0, 45.0)), "Rotation, +/- degrees.";
+    "translate" translate: 0.1, 0.0, 1.0, Some((0.0, 0.9)), "Translation, +/- fraction of the image.";
+    "scale" scale: 0.5, 0.0, 0.99, Some((0.0, 0.9)), "Scaling, +/- gain.";
+    "shear" shear: 0.0, 0.0, 80.0, Some((0.0, 10.0)), "Shear, +/- degrees.";
+    "perspective" perspective: 0.0, 0.0, 0.01, Some((0.0, 0.001)), "Perspective, +/- fraction.";
+    "flipud" flipud: 0.0, 0.0, 1.0, Some((0.0, 1.0)), "Probability of an up-down flip.";
+    "fliplr" fliplr: 0.5, 0.0, 1.0, Some((0.0, 1.0)), "Probability of a left-right flip.";
+    "mosaic" mosaic: 1.0, 0.0, 1.0, Some((0.0, 1.0)), "Probability of a mosaic.";
+    "mixup" mixup: 0.0, 0.0, 1.0, Some((0.0, 1.0)), "Probability of blending in a second mosaic.";
+    "copy_paste" copy_paste: 0.0, 0.0, 1.0, Some((0.0, 1.0)), "Share of polygon objects pasted mirrored.";
+    "label_smoothing" label_smoothing: 0.0, 0.0, 0.99, None, "Label smoothing epsilon.";
 }
 
 /// Most anchors a level may be asked to have.
@@ -195,7 +214,7 @@ impl Hyp {
                 hyp.anchors = (number > 0).then_some(number);
                 continue;
             }
-            let Some(&(key, low, high)) = KEYS.iter().find(|(key, ..)| key == name) else {
+            let Some(&HypKey { key, low, high, .. }) = KEYS.iter().find(|known| known.key == name) else {
                 return Err(HypError::UnknownKey { place: place(key_node), key: name.to_string(), hint: hint(name) });
             };
             let slot = hyp.slot(key).expect("every key of the table has a field");
@@ -268,7 +287,7 @@ fn describe(node: &MarkedYaml) -> String {
 }
 
 fn hint(name: &str) -> String {
-    match kinglet_spec::nearest_names(name, KEYS.iter().map(|(key, ..)| *key).chain(["anchors"])).first() {
+    match kinglet_spec::nearest_names(name, KEYS.iter().map(|known| known.key).chain(["anchors"])).first() {
         Some(key) => format!("did you mean `{key}`?"),
         None => "see `zoo/hyp/scratch-low.yaml` for all names".to_owned(),
     }

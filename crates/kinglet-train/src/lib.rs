@@ -3,11 +3,14 @@
 #![forbid(unsafe_code)]
 
 pub mod assign;
+pub mod auto_batch;
 pub mod checkpoint;
 pub mod early_stopping;
 pub mod ema;
 mod error;
 pub mod events;
+pub mod evolve;
+pub mod guard;
 pub mod hyp;
 pub mod loss;
 pub mod multi_scale;

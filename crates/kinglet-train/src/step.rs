@@ -134,18 +134,27 @@ impl TrainStep {
     }
 
     /// Clips, updates, averages and clears. `lrs`: of biases, weights and normalisation weights. Returns the norm of the
-    /// gradient before clipping.
+    /// gradient before clipping; where that is not finite, nothing is changed.
     pub fn update(&mut self, lrs: [f64; 3], momentum: f64) -> f64 {
         let grads: Vec<&[f32]> = self.grads.values().iter().map(Vec::as_slice).collect();
         let learning: Vec<&[f32]> =
             grads.iter().enumerate().filter(|(i, _)| !self.optim.is_frozen(*i)).map(|(_, g)| *g).collect();
         let (norm, scale) = clip_scale(&learning, MAX_GRAD_NORM);
+        if !norm.is_finite() {
+            return norm;
+        }
         let mut params: Vec<&mut [f32]> = self.model.params.values_mut().iter_mut().map(Vec::as_mut_slice).collect();
         self.optim.step(&mut params, &grads, lrs, momentum, scale);
         self.ema.update(self.model.params.values());
         self.grads.clear();
         self.pending = false;
         norm
+    }
+
+    /// Makes a gradient wrong.
+    #[cfg(test)]
+    pub(crate) fn poison_gradient(&mut self, id: kinglet_tensor::ParamId, value: f32) {
+        self.grads.values_mut()[id.index()][0] = value;
     }
 
     /// The gradients of batches that no update has used yet, by the parameters' names; none right after an update.
@@ -157,6 +166,8 @@ impl TrainStep {
 
     /// Takes back what [`Self::pending_gradients`] gave; `find` returns the values of a name.
     pub(crate) fn restore_gradients<'a>(&mut self, find: impl Fn(&str) -> Option<&'a [f32]>) {
+        self.grads.clear();
+        self.pending = false;
         for ((_, p), to) in self.model.params.iter().zip(self.grads.values_mut()) {
             if let Some(from) = find(&p.name).filter(|from| from.len() == to.len()) {
                 to.copy_from_slice(from);

@@ -9,6 +9,7 @@ use crate::checkpoint::{self, Header, Progress};
 use crate::early_stopping::EarlyStopping;
 use crate::ema::{Ema, EmaRule};
 use crate::events::{BatchDone, EpochDone, Finished, Observer, Started, Validation};
+use crate::guard::{self, Divergence, MAX_HALVINGS, Symptom};
 use crate::hyp::Hyp;
 use crate::loss::{Loss, LossOptions};
 use crate::multi_scale;
@@ -61,6 +62,13 @@ impl Plan {
             },
         }
     }
+}
+
+/// How the batches of an epoch ended.
+enum Outcome {
+    Done(EpochEnd),
+    Interrupted,
+    Diverged(Divergence),
 }
 
 /// What is left of an epoch once its batches are done.
@@ -123,10 +131,11 @@ impl Trainer {
         let file = WeightsFile::load(path)?;
         let header = checkpoint::header(&file, path)?;
         let wrong = |message: &str| TrainError::Checkpoint { path: path.to_owned(), message: message.into() };
-        let (Some(mut options), Some(progress)) = (header.options.clone(), header.progress.clone()) else {
+        let (Some(mut options), Some(progress)) = (header.options.clone(), &header.progress) else {
             return Err(wrong(
-                "holds weights but no training state: it is of a finished run, or not a `last` file. Resume from an unfinished \
-                 run's weights/last.safetensors, or start a new run from these weights with `kinglet train --weights`",
+                "holds weights but no training state: it is of a finished run that had stopped early, or not a `last` file. Resume \
+                 from another run's weights/last.safetensors, or start a new run from these weights with `kinglet train \
+                 --weights`",
             ));
         };
         if let Some(epochs) = epochs.filter(|&e| e != options.epochs) {
@@ -137,9 +146,13 @@ impl Trainer {
             options.epochs = epochs;
         }
         if progress.epochs_done >= options.epochs {
-            return Err(wrong("has reached its last epoch; give a larger --epochs to go on"));
+            return Err(wrong(&format!(
+                "is of a finished run: it has reached epoch {} of {}; give a larger --epochs to go on",
+                progress.epochs_done, options.epochs
+            )));
         }
-        Self::build(options, Some((header, progress, file)), observer)
+        file.check_finite(path)?;
+        Self::build(options, Some((path, header, file)), observer)
     }
 
     /// The settings.
@@ -154,7 +167,7 @@ impl Trainer {
 
     fn build(
         mut options: TrainOptions,
-        resumed: Option<(Header, Progress, WeightsFile)>,
+        resumed: Option<(&Path, Header, WeightsFile)>,
         observer: &mut dyn Observer,
     ) -> Result<Self, TrainError> {
         let hyp = options.hyperparameters()?;
@@ -187,7 +200,7 @@ impl Trainer {
         let learns: Vec<bool> = model.params.iter().map(|(_, p)| p.kind.learns() && !frozen(&p.name)).collect();
         let nominal = Plan::new(options.recipe, options.batch, 1, 1).nominal;
         let decay = scaled_weight_decay(hyp.weight_decay, options.batch, nominal);
-        let mut optim = optimiser(options.optimizer, &model, hyp.momentum, decay, &learns);
+        let optim = optimiser(options.optimizer, &model, hyp.momentum, decay, &learns);
         let base = LoaderOptions::train(options.img, options.batch, augmentation(&hyp), options.seed);
         let (rect, stride) = (options.rect, model.max_stride());
         // Cached pictures cost memory only where there is plenty: the loader decides.
@@ -201,7 +214,13 @@ impl Trainer {
                 LoaderOptions { workers: options.workers, cache_images: true, stride: model.max_stride(), ..base },
             )
         });
-        let mut progress = Progress {
+        if resumed.is_none() {
+            start_weights(&options, &mut model, observer)?;
+            if !options.noautoanchor {
+                fit_anchors(&mut model, &train, &hyp, options.img, options.seed, observer);
+            }
+        }
+        let progress = Progress {
             epochs_done: 0,
             best_fitness: None,
             best_epoch: 0,
@@ -209,58 +228,83 @@ impl Trainer {
             optim_steps: 0,
             last_step: -1,
             balance: Vec::new(),
+            halvings: 0,
             class_maps: vec![0.0; train.nc()],
         };
-        let mut ema = None;
-        match &resumed {
-            Some((header, saved, file)) => {
-                let path = options.dir.join("weights/last.safetensors");
-                let damaged = |message: String| TrainError::Checkpoint { path: path.clone(), message };
-                if header.names != train.names {
-                    return Err(damaged(format!(
-                        "has the classes {:?}, the data set now has {:?}",
-                        header.names, train.names
-                    )));
-                }
-                checkpoint::take_anchors(&mut model, header, &path)?;
-                let averaged = tensors(file, &model, "").map_err(damaged)?;
-                let trained = tensors(file, &model, "train.").map_err(damaged)?;
-                model.params.values_mut().iter_mut().zip(&trained).for_each(|(to, from)| to.clone_from(from));
-                ema = Some(Ema::restore(averaged, saved.ema_updates));
-                optim.restore(saved.optim_steps, |name| {
-                    file.tensors.get(&format!("optim.{name}")).map(|t| t.1.as_slice())
-                })?;
-                progress = saved.clone();
-            }
-            None => start_weights(&options, &mut model, observer)?,
-        }
-        if resumed.is_none() && !options.noautoanchor {
-            fit_anchors(&mut model, &train, &hyp, options.img, options.seed, observer);
-        }
         let plan = Plan::new(options.recipe, options.batch, loader.batches(), options.epochs);
         let head = model.head();
         let loss_options = LossOptions::scaled(&hyp, head.strides.len(), head.nc, options.img);
-        let mut loss = Loss::new(loss_options, head.nc, &head.strides);
-        if !progress.balance.is_empty() {
-            loss.set_balance(&progress.balance);
-        }
-        let stopping = match progress.best_fitness {
-            Some(best) => EarlyStopping::restore(options.patience, best, progress.best_epoch),
-            None => EarlyStopping::new(options.patience),
-        };
-        let ema = ema.unwrap_or_else(|| Ema::new(model.params.values().to_vec())).with_rule(plan.ema);
+        let loss = Loss::new(loss_options, head.nc, &head.strides);
+        let stopping = EarlyStopping::new(options.patience);
+        let ema = Ema::new(model.params.values().to_vec()).with_rule(plan.ema);
         let detector = Detector::new(model.clone());
-        let mut step = TrainStep::new(model, loss, optim, ema);
-        if let Some((_, _, file)) = &resumed {
-            step.restore_gradients(|name| file.tensors.get(&format!("grad.{name}")).map(|t| t.1.as_slice()));
+        let step = TrainStep::new(model, loss, optim, ema);
+        let mut trainer = Trainer { detector, step, options, hyp, plan, train, val, loader, stopping, progress };
+        if let Some((path, header, file)) = resumed {
+            trainer.restore(path, header, &file)?;
         }
-        Ok(Trainer { detector, step, options, hyp, plan, train, val, loader, stopping, progress })
+        Ok(trainer)
+    }
+
+    /// Takes over the state of a checkpoint.
+    fn restore(&mut self, path: &Path, header: Header, file: &WeightsFile) -> Result<(), TrainError> {
+        let damaged = |message: String| TrainError::Checkpoint { path: path.to_owned(), message };
+        if header.names != self.train.names {
+            return Err(damaged(format!(
+                "has the classes {:?}, the data set now has {:?}",
+                header.names, self.train.names
+            )));
+        }
+        let step = &mut self.step;
+        checkpoint::take_anchors(&mut step.model, &header, path)?;
+        let saved = header.progress.ok_or_else(|| damaged("lacks the progress of its run: the file is damaged".into()))?;
+        let averaged = tensors(file, &step.model, "").map_err(damaged)?;
+        let trained = tensors(file, &step.model, "train.").map_err(damaged)?;
+        step.model.params.values_mut().iter_mut().zip(&trained).for_each(|(to, from)| to.clone_from(from));
+        step.ema = Ema::restore(averaged, saved.ema_updates).with_rule(self.plan.ema);
+        step.optim.restore(saved.optim_steps, |name| {
+            file.tensors.get(&format!("optim.{name}")).map(|t| t.1.as_slice())
+        })?;
+        if !saved.balance.is_empty() {
+            step.loss.set_balance(&saved.balance);
+        }
+        step.restore_gradients(|name| file.tensors.get(&format!("grad.{name}")).map(|t| t.1.as_slice()));
+        self.stopping = match saved.best_fitness {
+            Some(best) => EarlyStopping::restore(self.options.patience, best, saved.best_epoch),
+            None => EarlyStopping::new(self.options.patience),
+        };
+        self.detector = Detector::new(step.model.clone());
+        self.progress = saved;
+        Ok(())
+    }
+
+    /// Goes back to the last saved state with half the learning rate.
+    ///
+    /// # Errors
+    /// Where that has been done often enough.
+    fn go_back(&mut self, divergence: Divergence, observer: &mut dyn Observer) -> Result<(), TrainError> {
+        let halvings = self.progress.halvings + 1;
+        if halvings > MAX_HALVINGS {
+            return Err(TrainError::Diverged { divergence, halvings: MAX_HALVINGS, lr0: self.hyp.lr0 });
+        }
+        let path = self.options.dir.join("weights/last.safetensors");
+        let file = WeightsFile::load(&path)?;
+        let header = checkpoint::header(&file, &path)?;
+        self.restore(&path, header, &file)?;
+        self.progress.halvings = halvings;
+        observer.diverged(&divergence, self.progress.epochs_done, self.hyp.lr0 * self.lr_share());
+        Ok(())
+    }
+
+    /// What is left of the learning rate after it was halved.
+    fn lr_share(&self) -> f64 {
+        0.5f64.powi(self.progress.halvings as i32)
     }
 
     /// Trains to the last epoch, or until `stop` is set (checked after each batch) or nothing improves any more.
     ///
     /// # Errors
-    /// A disk that is full, a loss that is not a number.
+    /// A disk that is full; numbers that do not stay finite, whatever the learning rate.
     pub fn run(&mut self, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<Finished, TrainError> {
         let weights = self.options.dir.join("weights");
         std::fs::create_dir_all(&weights).map_err(|source| TrainError::Io {
@@ -281,9 +325,8 @@ impl Trainer {
             threads: kinglet_kernels::threads::threads(),
             isa: kinglet_kernels::simd::isa().name(),
         });
-        if self.progress.epochs_done == 0 {
-            self.save(&last, true)?;
-        }
+        // The state to go back to; a resumed run may come from another folder.
+        self.save(&last, true)?;
         let (start, first) = (Instant::now(), self.progress.epochs_done);
         let mut stopped_early = false;
         let mut interrupted = false;
@@ -291,12 +334,18 @@ impl Trainer {
         while self.progress.epochs_done < self.options.epochs && !stopped_early {
             let epoch = self.progress.epochs_done;
             let begun = Instant::now();
-            let Some(EpochEnd { losses: train_losses, times: [training, waiting], lrs }) =
-                self.epoch(epoch, stop, observer)?
-            else {
-                interrupted = true;
-                break;
-            };
+            let EpochEnd { losses: train_losses, times: [training, waiting], lrs } =
+                match self.epoch(epoch, stop, observer)? {
+                    Outcome::Done(end) => end,
+                    Outcome::Interrupted => {
+                        interrupted = true;
+                        break;
+                    }
+                    Outcome::Diverged(divergence) => {
+                        self.go_back(divergence, observer)?;
+                        continue;
+                    }
+                };
             times = [times[0] + training, times[1] + waiting];
             let is_last = epoch + 1 == self.options.epochs;
             let validation = if self.options.noval && !is_last { None } else { self.validate(observer)? };
@@ -318,7 +367,8 @@ impl Trainer {
                 if self.options.save_period.is_some_and(|n| n > 0 && (epoch + 1).is_multiple_of(n)) {
                     self.save(&weights.join(format!("epoch{epoch}.safetensors")), false)?;
                 }
-                self.save(&last, !finished)?;
+                // With all that a run needs to go on, in case its epochs turn out to be too few.
+                self.save(&last, !stopped_early)?;
             }
             observer.epoch(&EpochDone {
                 epoch,
@@ -347,13 +397,13 @@ impl Trainer {
         })
     }
 
-    /// One pass over the images. Nothing where it was interrupted.
+    /// One pass over the images.
     fn epoch(
         &mut self,
         epoch: usize,
         stop: &AtomicBool,
         observer: &mut dyn Observer,
-    ) -> Result<Option<EpochEnd>, TrainError> {
+    ) -> Result<Outcome, TrainError> {
         let epochs = self.options.epochs;
         let loader = self.loader.clone();
         let batches = loader.batches();
@@ -362,7 +412,7 @@ impl Trainer {
         let warmup = Warmup::new(&self.hyp, batches, self.options.batch, self.plan.nominal, self.plan.least_warmup);
         let mut losses = [0.0; 3];
         let mut lrs = [0.0; 3];
-        let (begun, mut waiting, mut images) = (Instant::now(), Duration::ZERO, 0);
+        let (begun, mut waiting, mut seen) = (Instant::now(), Duration::ZERO, 0);
         let mut iter = loader.epoch(epoch, self.sampling(epoch));
         for index in 0..batches {
             let asked = Instant::now();
@@ -371,20 +421,27 @@ impl Trainer {
             batch.findings.iter().for_each(|f| observer.note(&f.to_string()));
             let iteration = index + batches * epoch;
             let rates = warmup.at(iteration, factor);
-            lrs = rates.lrs;
-            let (parts, size) = self.forward_backward(epoch, index, &batch)?;
-            if !parts.iter().sum::<f64>().is_finite() {
-                let value = parts.iter().sum();
-                return Err(TrainError::NotFinite { epoch: epoch + 1, batch: index + 1, value, lr0: self.hyp.lr0 });
+            lrs = rates.lrs.map(|lr| lr * self.lr_share());
+            let diverged = |symptom, place| {
+                Ok(Outcome::Diverged(Divergence { epoch: epoch + 1, batch: index + 1, symptom, place }))
+            };
+            let (images, size) = self.images(epoch, index, &batch);
+            let parts = self.step.forward_backward(&images, size, &batch.targets)?;
+            let parts = [parts.box_, parts.obj, parts.cls];
+            let total = parts.iter().sum::<f64>();
+            if !total.is_finite() {
+                return diverged(Symptom::Loss(total), guard::place_of_loss(&mut self.step, &images, size));
             }
             if iteration as i64 - self.progress.last_step >= rates.accumulate as i64 {
-                self.step.update(rates.lrs, rates.momentum);
+                if !self.step.update(lrs, rates.momentum).is_finite() {
+                    return diverged(Symptom::Gradient, guard::place_of_gradient(&self.step));
+                }
                 self.progress.last_step = iteration as i64;
             }
             for (mean, part) in losses.iter_mut().zip(parts) {
                 *mean = (*mean * index as f64 + part) / (index + 1) as f64;
             }
-            images += batch.n;
+            seen += batch.n;
             observer.batch(&BatchDone {
                 epoch,
                 epochs,
@@ -392,17 +449,22 @@ impl Trainer {
                 batches,
                 losses,
                 instances: batch.targets.len(),
-                size,
-                images_per_second: images as f64 / begun.elapsed().as_secs_f64(),
+                size: size[1].max(size[2]),
+                images_per_second: seen as f64 / begun.elapsed().as_secs_f64(),
                 waiting: waiting.as_secs_f64() / begun.elapsed().as_secs_f64(),
                 memory: self.step.session().allocated_bytes(),
             });
             if stop.load(Ordering::Relaxed) {
-                return Ok(None);
+                return Ok(Outcome::Interrupted);
             }
         }
         let times = [begun.elapsed(), waiting];
-        Ok(Some(EpochEnd { losses, times, lrs }))
+        let values = [self.step.model.params.values(), self.step.ema.values()];
+        if let Some(place) = values.into_iter().find_map(|values| guard::broken_values(&self.step.model, values)) {
+            let symptom = Symptom::Weights;
+            return Ok(Outcome::Diverged(Divergence { epoch: epoch + 1, batch: batches, symptom, place }));
+        }
+        Ok(Outcome::Done(EpochEnd { losses, times, lrs }))
     }
 
     /// The order of the samples, where classes that are badly found are to be drawn more often.
@@ -418,20 +480,17 @@ impl Trainer {
         Some(weights::weighted_order(&images, samples.len(), &mut rng))
     }
 
-    /// Loss and gradients of a batch: the parts and the image side.
-    fn forward_backward(&mut self, epoch: usize, index: usize, batch: &Batch) -> Result<([f64; 3], usize), TrainError> {
-        let mut images = batch.to_f32();
-        let mut size = [batch.h, batch.w];
+    /// The pictures of a batch as numbers, and their shape.
+    fn images(&self, epoch: usize, index: usize, batch: &Batch) -> (Vec<f32>, [usize; 3]) {
+        let (images, size) = (batch.to_f32(), [batch.h, batch.w]);
         if self.options.multi_scale {
             let mut rng = Rng::for_sample(self.options.seed, epoch, usize::MAX - 2 - index);
             let to = multi_scale::draw_size(size, self.options.img, self.step.model.max_stride(), &mut rng);
             if to != size {
-                images = resize_numbers(&images, batch.n, size, to);
-                size = to;
+                return (resize_numbers(&images, batch.n, size, to), [batch.n, to[0], to[1]]);
             }
         }
-        let parts = self.step.forward_backward(&images, [batch.n, size[0], size[1]], &batch.targets)?;
-        Ok(([parts.box_, parts.obj, parts.cls], size[0].max(size[1])))
+        (images, [batch.n, size[0], size[1]])
     }
 
     fn validate(&mut self, observer: &mut dyn Observer) -> Result<Option<Validation>, TrainError> {
@@ -533,6 +592,7 @@ fn scan(
 fn start_weights(options: &TrainOptions, model: &mut Model, observer: &mut dyn Observer) -> Result<(), TrainError> {
     let Some(path) = &options.weights else { return Ok(()) };
     let file = WeightsFile::load(path)?;
+    file.check_finite(path)?;
     let transfer = file.transfer(model);
     if let (true, Some((name, found, expected))) = (transfer.by_structure, transfer.mismatched.first()) {
         return Err(TrainError::Checkpoint {

@@ -1,7 +1,8 @@
 //! Flags of YOLOv5 that Kinglet does not have: harmless ones are left out with a warning, the others are refused with
-//! the reason, so that nobody faces "unexpected argument" for a flag they know.
+//! the reason or go by another name, so that nobody faces "unexpected argument" for a flag they know.
 
 use crate::errors::CliError;
+use clap::CommandFactory;
 use std::ffi::OsString;
 
 /// What becomes of a flag.
@@ -10,6 +11,8 @@ enum Fate {
     Ignored(&'static str),
     /// The result would differ.
     Refused(&'static str),
+    /// It is called so here.
+    Renamed(&'static str),
 }
 
 /// How many values follow a flag.
@@ -20,7 +23,7 @@ enum Values {
     Optional,
 }
 
-use Fate::{Ignored, Refused};
+use Fate::{Ignored, Refused, Renamed};
 
 const GPU: Fate = Ignored("it concerns GPUs");
 const LOGGERS: Fate = Ignored("there are no loggers of other services; `results.csv` holds all numbers");
@@ -36,12 +39,10 @@ const TABLE: &[(&str, &str, Values, Fate)] = &[
     ("train", "--artifact_alias", Values::One, LOGGERS),
     ("train", "--bucket", Values::One, Ignored("nothing is uploaded")),
     ("train", "--quad", Values::None, Refused("quad collation changes the training; leave it out")),
-    ("train", "--evolve", Values::Optional, Refused("hyperparameters are not evolved; give a file with --hyp")),
-    ("train", "--evolve_population", Values::One, Refused("hyperparameters are not evolved; give a file with --hyp")),
-    ("train", "--resume_evolve", Values::One, Refused("hyperparameters are not evolved; give a file with --hyp")),
+    ("train", "--evolve_population", Values::One, Renamed("--ancestors")),
+    ("train", "--resume_evolve", Values::One, Renamed("--resume")),
     ("val", "--half", Values::None, Ignored("the CPU computes in single precision")),
     ("val", "--dnn", Values::None, Ignored("Kinglet has its own engine")),
-    ("val", "--augment", Values::None, Refused("there is no test-time augmentation; leave it out")),
     ("val", "--save-hybrid", Values::None, Refused("labels mixed into predictions inflate mAP; use --save-txt")),
     ("detect", "--half", Values::None, Ignored("the CPU computes in single precision")),
     ("detect", "--dnn", Values::None, Ignored("Kinglet has its own engine")),
@@ -50,7 +51,6 @@ const TABLE: &[(&str, &str, Values, Fate)] = &[
     ("detect", "--view-img", Values::None, Ignored("there is no window; look at the saved images")),
     ("detect", "--vid-stride", Values::One, Ignored("videos are not read")),
     ("detect", "--update", Values::None, Ignored("there is nothing to update in weights")),
-    ("detect", "--augment", Values::None, Refused("there is no test-time augmentation; leave it out")),
     ("export", "--simplify", Values::None, Ignored("the graph is written as plain as it can be")),
     ("export", "--inplace", Values::None, Ignored("it concerns PyTorch")),
     ("export", "--device", Values::One, Ignored("the export computes nothing")),
@@ -60,6 +60,33 @@ const TABLE: &[(&str, &str, Values, Fate)] = &[
     ("export", "--int8", Values::None, Refused("weights are written in single precision; leave it out")),
     ("export", "--nms", Values::None, Refused("suppression is left to the program that runs the file; leave it out")),
 ];
+
+/// The long flags that a command has, other names included.
+fn flags_of(command: &str) -> Vec<String> {
+    let cli = super::Cli::command();
+    let found = cli.find_subcommand(command);
+    let names = |arg: &clap::Arg| {
+        let aliases = arg.get_all_aliases().unwrap_or_default().into_iter().map(str::to_owned);
+        arg.get_long().map(str::to_owned).into_iter().chain(aliases).collect::<Vec<_>>()
+    };
+    found.into_iter().flat_map(|c| c.get_arguments().flat_map(names)).map(|name| format!("--{name}")).collect()
+}
+
+/// The entry of a flag, written out or as a prefix that nothing else of the command begins with.
+fn entry(command: &str, flag: &str) -> Option<&'static (&'static str, &'static str, Values, Fate)> {
+    let mut own = TABLE.iter().filter(|(of, ..)| *of == command);
+    if let Some(exact) = own.clone().find(|(_, name, ..)| *name == flag) {
+        return Some(exact);
+    }
+    let is_prefix = flag.starts_with("--") && flag.len() > 2;
+    if !is_prefix || flags_of(command).iter().any(|known| known.starts_with(flag)) {
+        return None;
+    }
+    let first = own.find(|(_, name, ..)| name.starts_with(flag))?;
+    // Two spellings of one flag are no two flags.
+    let same = |name: &str| name.replace('_', "-") == first.1.replace('_', "-");
+    own.all(|(_, name, ..)| !name.starts_with(flag) || same(name)).then_some(first)
+}
 
 /// Takes the known but unsupported flags out of a command line; gives the rest and the warnings.
 ///
@@ -71,17 +98,21 @@ pub fn sift(argv: Vec<OsString>) -> Result<(Vec<OsString>, Vec<String>), CliErro
     let mut words = argv.into_iter().peekable();
     while let Some(word) = words.next() {
         let text = word.to_str().unwrap_or("");
-        let (flag, has_value) = text.split_once('=').map_or((text, false), |(flag, _)| (flag, true));
-        let Some((_, _, values, fate)) = TABLE.iter().find(|(of, name, ..)| *of == command && *name == flag) else {
+        let (flag, value) = text.split_once('=').map_or((text, None), |(flag, value)| (flag, Some(value)));
+        let Some((_, name, values, fate)) = entry(&command, flag) else {
             kept.push(word);
             continue;
         };
         match fate {
-            Refused(reason) => return Err(CliError::usage(format!("`{flag}` is not supported: {reason}"))),
-            Ignored(reason) => warnings.push(format!("`{flag}` is left out: {reason}")),
+            Refused(reason) => return Err(CliError::usage(format!("`{name}` is not supported: {reason}"))),
+            Ignored(reason) => warnings.push(format!("`{name}` is left out: {reason}")),
+            Renamed(new) => {
+                kept.push(value.map_or_else(|| (*new).into(), |value| format!("{new}={value}").into()));
+                continue;
+            }
         }
         let is_value = |next: &OsString| !next.to_string_lossy().starts_with("--");
-        if *values != Values::None && !has_value && words.peek().is_some_and(is_value) {
+        if *values != Values::None && value.is_none() && words.peek().is_some_and(is_value) {
             words.next();
         }
     }
@@ -109,10 +140,27 @@ mod tests {
     #[test]
     fn flags_that_would_change_the_result_are_refused() {
         assert_eq!(
-            sifted("kinglet train --evolve 300").unwrap_err(),
-            "`--evolve` is not supported: hyperparameters are not evolved; give a file with --hyp"
+            sifted("kinglet train --quad").unwrap_err(),
+            "`--quad` is not supported: quad collation changes the training; leave it out"
         );
-        assert!(sifted("kinglet val --augment").is_err());
+        assert!(sifted("kinglet val --save-hybrid").is_err());
+    }
+
+    #[test]
+    fn a_prefix_gets_the_answer_of_the_whole_flag() {
+        assert_eq!(sifted("kinglet train --qua").unwrap_err(), sifted("kinglet train --quad").unwrap_err());
+        assert_eq!(sifted("kinglet train --loc 0 --img 64").unwrap(), ("kinglet train --img 64".to_owned(), 1));
+        assert_eq!(sifted("kinglet val --hal --dn").unwrap(), ("kinglet val".to_owned(), 2));
+        // Those of flags that there are stay: the parser knows them.
+        let line = "kinglet train --evol 300 --b 4 --e 3 --s";
+        assert_eq!(sifted(line).unwrap(), (line.to_owned(), 0));
+    }
+
+    #[test]
+    fn flags_with_other_names_here_keep_their_values() {
+        let line = "kinglet train --evolve --evolve_population hyps --resume_evolve=runs/evolve/exp";
+        let renamed = "kinglet train --evolve --ancestors hyps --resume=runs/evolve/exp";
+        assert_eq!(sifted(line).unwrap(), (renamed.to_owned(), 0));
     }
 
     #[test]

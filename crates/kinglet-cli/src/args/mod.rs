@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod data;
 pub mod detect;
+pub mod evolve;
 pub mod export;
 pub mod import;
 pub mod inspect;
@@ -15,11 +16,12 @@ pub mod zoo;
 pub use bench::{BenchArgs, BenchCommand, DetectionBench, Runs, TrainBench};
 pub use data::DataArgs;
 pub use detect::DetectArgs;
+pub use evolve::EvolveArgs;
 pub use export::{ExportArgs, ModelChoice};
 pub use import::ImportArgs;
 pub use inspect::{BlocksArgs, InspectArgs};
 pub use swap::SwapArgs;
-pub use train::TrainArgs;
+pub use train::{TrainArgs, TrainCommand};
 pub use val::ValArgs;
 pub use zoo::ZooArgs;
 
@@ -59,11 +61,13 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Train a detector on your images (without --data: on a small demo set)
-    Train(Box<TrainArgs>),
+    Train(Box<TrainCommand>),
     /// Measure a detector: precision, recall and mAP on labelled images
     Val(Box<ValArgs>),
     /// Find objects in images
     Detect(Box<DetectArgs>),
+    /// Look for better hyperparameters by many trainings
+    Evolve(Box<EvolveArgs>),
     /// Check a data set, convert it, or count what it holds
     Data(Box<DataArgs>),
     /// Turn a checkpoint of YOLOv5 (.pt) into weights of Kinglet; nothing in it is executed
@@ -155,6 +159,12 @@ mod tests {
             "val --weights w --data d --img 640 --conf 0.001 --iou 0.65 --batch 1 --task test",
             "val --weights w --data d --conf-thres 0.001 --iou-thres 0.65",
             "detect --weights w --source a --img 640 --conf 0.25 --iou 0.45 --save-txt --classes 0 2 --max-det 5",
+            "val --weights a b --data d --augment --task speed --img 640",
+            "val --weights a --data d --task study --img 256 320",
+            "train --data d --evolve 10 --weights w",
+            "train --data d --evol",
+            "evolve --data d --generations 3 --scheme genetic --population 8 --epochs 2",
+            "detect --weights a b --source c --augment",
             "detect --weights w --source a --imgsz 640 480 --line-thickness 2 --agnostic",
         ] {
             let words = line.split(' ').map(|w| if w == "''" { "" } else { w });

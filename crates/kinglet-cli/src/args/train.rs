@@ -71,13 +71,28 @@ pub enum Cache {
 }
 
 /// `kinglet train`.
-#[derive(Debug, Clone, Args, Serialize)]
+#[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     kinglet train                             the demo: nothing else is needed\n  \
     kinglet train --data data.yaml --cfg kinglet_small --img 320\n  \
     kinglet train --data data.yaml --weights best.safetensors --epochs 50\n  \
     kinglet train --resume                    goes on with the newest run\n\n\
     Results are saved to runs/train/exp, exp2, ...; Ctrl-C stops after the current batch and can be resumed.")]
+pub struct TrainCommand {
+    /// The training.
+    #[command(flatten)]
+    pub train: TrainArgs,
+    /// Evolve the hyperparameters over N trainings instead, as `kinglet evolve` does [default: 300]
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "300", value_parser = positive,
+          allow_negative_numbers = true, help_heading = "Training")]
+    pub evolve: Option<usize>,
+    /// Folder of hyperparameter files to begin an evolution with
+    #[arg(long, value_name = "FOLDER", hide = true)]
+    pub ancestors: Option<PathBuf>,
+}
+
+/// What a training is asked to do.
+#[derive(Debug, Clone, Args, Serialize)]
 pub struct TrainArgs {
     /// A data.yaml, COCO .json, or a folder of VOC, CVAT, Roboflow, Label Studio or LabelImg; without it, a demo set is drawn
     #[arg(long, value_name = "DATA", help_heading = "Model and data")]
@@ -102,7 +117,7 @@ pub struct TrainArgs {
     /// Passes over the images [default: 100]
     #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true, help_heading = "Training")]
     pub epochs: Option<usize>,
-    /// Images a step [default: 16]
+    /// Images a step; -1 for as many as the memory allows [default: 16]
     #[arg(long, visible_alias = "batch", value_name = "N", allow_negative_numbers = true, help_heading = "Training")]
     pub batch_size: Option<i64>,
     /// Image side in pixels, raised to a multiple of the model's stride [default: 640]
@@ -158,9 +173,9 @@ pub struct TrainArgs {
     #[command(flatten)]
     pub machine: Machine,
 
-    /// Folder of the runs
-    #[arg(long, value_name = "FOLDER", default_value = "runs/train", help_heading = "Output")]
-    pub project: PathBuf,
+    /// Folder of the runs [default: runs/train, of evolutions runs/evolve]
+    #[arg(long, value_name = "FOLDER", help_heading = "Output")]
+    pub project: Option<PathBuf>,
     /// Name of this run's folder; `cfg` for the model file's name
     #[arg(long, value_name = "NAME", default_value = "exp", help_heading = "Output")]
     pub name: String,
@@ -183,4 +198,11 @@ pub struct TrainArgs {
     #[arg(long, help_heading = "Output")]
     #[serde(skip)]
     pub json: bool,
+}
+
+impl TrainArgs {
+    /// Folder of the runs, where it is not that of an evolution.
+    pub fn project(&self) -> PathBuf {
+        self.project.clone().unwrap_or_else(|| PathBuf::from("runs/train"))
+    }
 }

@@ -7,6 +7,15 @@ use kinglet_nn::Model;
 use kinglet_runtime::Detector;
 use std::path::PathBuf;
 
+/// Names shown of a list of classes.
+const SHOWN_CLASSES: usize = 8;
+
+/// The number of classes and the names of the first.
+pub(crate) fn few(names: &[String]) -> String {
+    let shown = names.iter().take(SHOWN_CLASSES).map(String::as_str).collect::<Vec<_>>().join(", ");
+    format!("{} ({shown}{})", names.len(), if names.len() > SHOWN_CLASSES { ", ..." } else { "" })
+}
+
 /// Models that know the same classes.
 pub(crate) struct Ensemble {
     models: Vec<Model>,
@@ -29,12 +38,10 @@ impl Ensemble {
             let (path, other) = other?;
             if other.names != names {
                 return Err(CliError::input(format!(
-                    "the models of an ensemble must know the same classes in the same order: `{first_path}` has {} ({}), \
-                     `{path}` has {} ({}); leave out the one that differs",
-                    names.len(),
-                    names.join(", "),
-                    other.names.len(),
-                    other.names.join(", ")
+                    "the models of an ensemble must know the same classes in the same order: `{first_path}` has {}, \
+                     `{path}` has {}; leave out the one that differs",
+                    few(&names),
+                    few(&other.names)
                 )));
             }
             if other.img != img && !side {

@@ -1,7 +1,7 @@
 //! `kinglet train`: settings in, a run folder out.
 
-use super::{check_weights, detect, load_weights, raised, report_json, save_plot, save_report_plots};
-use crate::args::TrainArgs;
+use super::{check_weights, detect, evolve, load_weights, raised, report_json, save_plot, save_report_plots};
+use crate::args::{TrainArgs, TrainCommand};
 use crate::args::train::{Cache, DEFAULT_HYP};
 use crate::console::Console;
 use crate::demo;
@@ -14,7 +14,7 @@ use crate::zoo::{self, ModelText};
 use kinglet_data::{Format, Source};
 use kinglet_eval::report_table;
 use kinglet_spec::ResolveOptions;
-use kinglet_train::TrainError;
+use kinglet_train::{TrainError, auto_batch};
 use kinglet_train::events::Finished;
 use kinglet_train::hyp::{Hyp, with_anchors};
 use kinglet_train::options::TrainOptions;
@@ -30,16 +30,24 @@ const DEFAULT_EPOCHS: usize = 100;
 const DEFAULT_BATCH: usize = 16;
 const DEFAULT_IMG: usize = 640;
 /// Exit code after Ctrl-C, as shells expect it.
-const INTERRUPTED: u8 = 130;
+pub(super) const INTERRUPTED: u8 = 130;
 
 /// Set by Ctrl-C: the run stops after its batch.
-static STOP: AtomicBool = AtomicBool::new(false);
+pub(super) static STOP: AtomicBool = AtomicBool::new(false);
 
 /// Trains, or goes on with a run.
 ///
 /// # Errors
 /// Whatever is wrong with settings, model, data or weights; a folder that cannot be written.
-pub fn run(args: TrainArgs, printer: &Printer) -> Result<ExitCode, CliError> {
+pub fn run(command: TrainCommand, printer: &Printer) -> Result<ExitCode, CliError> {
+    let of_evolution = command.train.resume.as_deref().and_then(evolve::folder_of).is_some();
+    if command.evolve.is_some() || of_evolution {
+        return evolve::run(command.into(), printer);
+    }
+    if command.ancestors.is_some() {
+        return Err(CliError::usage("--ancestors belongs to an evolution; add --evolve, or leave it out"));
+    }
+    let args = command.train;
     let printer = &printer.json(args.json);
     kinglet_kernels::threads::set_threads(args.machine.threads);
     if args.resume.is_some() {
@@ -59,7 +67,7 @@ pub fn run(args: TrainArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     } else {
         args.name.clone()
     };
-    let run = RunDir::create(&args.project, &name, args.exist_ok)?;
+    let run = RunDir::create(&args.project(), &name, args.exist_ok)?;
     options.dir = run.path().to_owned();
 
     listen_for_ctrl_c();
@@ -76,10 +84,10 @@ pub fn run(args: TrainArgs, printer: &Printer) -> Result<ExitCode, CliError> {
 /// Goes on with an interrupted run.
 fn resume(args: &TrainArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     let checkpoint = match args.resume.as_deref() {
-        Some("") | None => newest_checkpoint(&args.project).ok_or_else(|| {
+        Some("") | None => newest_checkpoint(&args.project()).ok_or_else(|| {
             CliError::input(format!(
                 "no run to resume: no weights/last*.safetensors in the folders of `{}`; name a checkpoint after --resume",
-                args.project.display()
+                args.project().display()
             ))
         })?,
         // A run's folder means its last state.
@@ -104,7 +112,7 @@ fn resume(args: &TrainArgs, printer: &Printer) -> Result<ExitCode, CliError> {
 }
 
 /// First Ctrl-C: stop after the batch. Second: at once.
-fn listen_for_ctrl_c() {
+pub(super) fn listen_for_ctrl_c() {
     let handler = || {
         if STOP.swap(true, Ordering::Relaxed) {
             std::process::exit(i32::from(INTERRUPTED));
@@ -116,7 +124,7 @@ fn listen_for_ctrl_c() {
 }
 
 /// What the arguments mean, except the run folder.
-fn settings(args: &TrainArgs, data: PathBuf, printer: &Printer) -> Result<(TrainOptions, Hyp), CliError> {
+pub(super) fn settings(args: &TrainArgs, data: PathBuf, printer: &Printer) -> Result<(TrainOptions, Hyp), CliError> {
     let is_demo = args.data.is_none();
     let weights = args.weights.as_ref().filter(|w| !w.is_empty()).map(PathBuf::from);
     let source = Source::open(&data)?;
@@ -166,10 +174,7 @@ fn settings(args: &TrainArgs, data: PathBuf, printer: &Printer) -> Result<(Train
     let usual_batch = if is_demo { demo::BATCH } else { DEFAULT_BATCH };
     let batch = match args.batch_size {
         None => usual_batch,
-        Some(-1) => {
-            printer.say(&format!("--batch-size -1: there is no automatic batch size on the CPU; using {usual_batch}"));
-            usual_batch
-        }
+        Some(-1) => auto_batch(args, &model, nc, img, printer)?.unwrap_or(usual_batch),
         Some(n) if n >= 1 => n as usize,
         Some(n) => return Err(CliError::usage(format!("--batch-size {n}: expected a whole number of at least 1"))),
     };
@@ -221,6 +226,37 @@ fn settings(args: &TrainArgs, data: PathBuf, printer: &Printer) -> Result<(Train
     Ok((options, hyp))
 }
 
+/// The batch for --batch-size -1; nothing where the system does not tell its free memory.
+fn auto_batch(
+    args: &TrainArgs,
+    model: &ModelText,
+    nc: Option<usize>,
+    img: usize,
+    printer: &Printer,
+) -> Result<Option<usize>, CliError> {
+    let Some(free) = kinglet_data::available_memory() else {
+        printer.warn("--batch-size -1: this system does not tell its free memory; the usual batch is taken");
+        return Ok(None);
+    };
+    // Batches of several sizes take the memory of the largest, half as large again.
+    let largest = if args.multi_scale { img + img / 2 } else { img };
+    let mut planned = super::model_at(&model.text, &model.file, nc, largest)?;
+    let largest = raised(largest, planned.max_stride());
+    let workers = match args.workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        n => n,
+    };
+    let chosen = auto_batch::choose(&mut planned, largest, workers + 2, free).map_err(CliError::input)?;
+    printer.say(&format!(
+        "--batch-size -1: {} images a step need about {} MB; {} MB are free, of which {:.0} % may be used",
+        chosen.batch,
+        chosen.bytes >> 20,
+        free >> 20,
+        auto_batch::SHARE * 100.0
+    ));
+    Ok(Some(chosen.batch))
+}
+
 /// The file or built-in set that --hyp names, with what other flags change in it.
 fn hyperparameters(args: &TrainArgs) -> Result<Hyp, CliError> {
     let (text, file) = match args.hyp.as_str() {
@@ -241,6 +277,7 @@ fn hyperparameters(args: &TrainArgs) -> Result<Hyp, CliError> {
 fn opt_yaml(args: &TrainArgs, options: &TrainOptions) -> String {
     let mut value = serde_json::to_value(args).expect("flags serialise");
     value["data"] = json!(options.data);
+    value["project"] = json!(args.project());
     value["cfg"] = json!(options.model_file);
     value["epochs"] = json!(options.epochs);
     value["batch_size"] = json!(options.batch);
@@ -321,6 +358,9 @@ fn train(
 
 /// Why a run stopped, and how to go on where a state was saved.
 fn stopped(error: TrainError, run: &RunDir) -> CliError {
+    if matches!(error, TrainError::Diverged { .. }) {
+        return error.into();
+    }
     let error = CliError::from(error);
     let last = run.join("weights/last.safetensors");
     if !last.is_file() {

@@ -1,7 +1,7 @@
 //! `kinglet val`: how good are these weights?
 
 use super::detect::speed_line;
-use super::ensemble::Ensemble;
+use super::ensemble::{Ensemble, few};
 use super::{BoxFormat, label_line, raised, report_json, save_report_plots};
 use crate::args::ValArgs;
 use crate::args::val::Task;
@@ -185,12 +185,10 @@ fn check_classes(args: &ValArgs, file: &Path, data: &[String], weights: &[String
         _ => "use the data YAML of the training",
     };
     Err(CliError::input(format!(
-        "the classes differ: `{}` was trained on {} ({}), `{}` has {} ({}); {hint}",
+        "the classes differ: `{}` was trained on {}, `{}` has {}; {hint}",
         file.display(),
-        weights.len(),
-        weights.join(", "),
+        few(weights),
         args.data.display(),
-        data.len(),
-        data.join(", ")
+        few(data)
     )))
 }
