@@ -124,7 +124,8 @@ impl Observer for Console<'_> {
             0 => "the start".to_owned(),
             n => format!("the end of epoch {n}"),
         };
-        self.printer.warn(&format!("{divergence}; the run goes on from {from} with the learning rate {}", general(lr, 4)));
+        self.printer
+            .warn(&format!("{divergence}; the run goes on from {from} with the learning rate {}", general(lr, 4)));
     }
 
     fn transferred(&mut self, from: &Path, transfer: &Transfer) {

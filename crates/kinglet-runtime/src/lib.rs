@@ -173,7 +173,8 @@ impl Detector {
                 timing.inference += start.elapsed();
                 let start = Instant::now();
                 for (image, all) in all.iter_mut().enumerate() {
-                    let mut rows = head.decode_levels(&raw.levels, &raw.shapes, image, conf, view.levels(raw.levels.len()));
+                    let mut rows =
+                        head.decode_levels(&raw.levels, &raw.shapes, image, conf, view.levels(raw.levels.len()));
                     view.undo(&mut rows, head.values(), w);
                     all.append(&mut rows);
                 }

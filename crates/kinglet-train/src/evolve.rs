@@ -32,6 +32,17 @@ pub const DIGITS: usize = 5;
 /// The range of the number of anchors, which files of YOLOv5 keep as a fraction.
 const ANCHORS: (f64, f64) = (2.0, 10.0);
 
+impl Gene {
+    /// What becomes of a value that `change` changes, given the range: within it, with as many digits as are kept. A value
+    /// that does not evolve stays.
+    fn changed(&self, value: f64, change: impl FnOnce(f64, f64) -> f64) -> f64 {
+        match self.range {
+            Some((low, high)) => rounded(change(low, high).clamp(low, high)),
+            None => value,
+        }
+    }
+}
+
 /// How children come about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -185,14 +196,6 @@ impl Evolution {
         }
     }
 
-    /// Puts a gene into its bounds, with as many digits as are kept.
-    fn bounded(&self, place: usize, value: f64) -> f64 {
-        match self.genes[place].range {
-            Some((low, high)) => rounded(value.clamp(low, high)),
-            None => value,
-        }
-    }
-
     fn mutant(&self, rng: &mut Rng) -> Vec<f64> {
         let mut order: Vec<usize> = (0..self.tried.len()).collect();
         order.sort_by(|&a, &b| self.tried[b].fitness.total_cmp(&self.tried[a].fitness));
@@ -207,14 +210,14 @@ impl Evolution {
         let parent = &self.tried[order[chosen.unwrap_or(0)]].values;
         loop {
             let amount = rng.unit();
-            let factors: Vec<f64> = (0..self.genes.len())
-                .map(|_| match rng.chance(MUTATION_PROBABILITY) {
+            let mutated = |(gene, &value): (&Gene, &f64)| {
+                let factor = match rng.chance(MUTATION_PROBABILITY) {
                     true => (1.0 + rng.normal() * amount * MUTATION_SIGMA).clamp(FACTOR.0, FACTOR.1),
                     false => 1.0,
-                })
-                .collect();
-            let child: Vec<f64> =
-                parent.iter().zip(&factors).enumerate().map(|(i, (&v, &f))| self.bounded(i, v * f)).collect();
+                };
+                gene.changed(value, |_, _| value * factor)
+            };
+            let child: Vec<f64> = self.genes.iter().zip(parent).map(mutated).collect();
             if child != *parent {
                 return child;
             }
@@ -228,11 +231,8 @@ impl Evolution {
                 return founder.clone();
             }
             let mut rng = Rng::for_sample(self.seed, 0, number);
-            let anywhere = |(i, gene): (usize, &Gene)| match gene.range {
-                Some((low, high)) => self.bounded(i, rng.uniform(low, high)),
-                None => self.founders[0][i],
-            };
-            return self.genes.iter().enumerate().map(anywhere).collect();
+            let anywhere = |(gene, &value): (&Gene, &f64)| gene.changed(value, |low, high| rng.uniform(low, high));
+            return self.genes.iter().zip(&self.founders[0]).map(anywhere).collect();
         }
         let children = population - elites(population);
         let generation = (number - population) / children;
@@ -248,15 +248,14 @@ impl Evolution {
         };
         let (mother, father) = (parent(), parent());
         let cut = rng.below(self.genes.len() + 1);
-        let mut child: Vec<f64> = mother.values[..cut].iter().chain(&father.values[cut..]).copied().collect();
-        for (i, gene) in self.genes.iter().enumerate() {
-            let Some((low, high)) = gene.range else { continue };
-            if rng.chance(GENETIC_PROBABILITY) {
-                child[i] += rng.uniform(-GENETIC_STEP, GENETIC_STEP) * (high - low);
-            }
-            child[i] = self.bounded(i, child[i]);
-        }
-        child
+        let crossed = mother.values[..cut].iter().chain(&father.values[cut..]);
+        let mutated = |(gene, &value): (&Gene, &f64)| {
+            gene.changed(value, |low, high| match rng.chance(GENETIC_PROBABILITY) {
+                true => value + rng.uniform(-GENETIC_STEP, GENETIC_STEP) * (high - low),
+                false => value,
+            })
+        };
+        self.genes.iter().zip(crossed).map(mutated).collect()
     }
 
     /// The members of a generation, fittest first: its children, and the elites of the generation before.
@@ -337,7 +336,8 @@ mod tests {
             let evolution = evolved(scheme, 7, 200);
             for tried in &evolution.tried {
                 for (gene, &value) in evolution.genes.iter().zip(&tried.values) {
-                    let (low, high) = gene.range.unwrap_or((f64::MIN, f64::MAX));
+                    let fixed = evolution.founders[0][evolution.keys().position(|key| key == gene.key).unwrap()];
+                    let (low, high) = gene.range.unwrap_or((fixed, fixed));
                     assert!((low..=high).contains(&value), "{}: {value}", gene.key);
                 }
                 let hyp = evolution.hyp(&tried.values);

@@ -163,6 +163,8 @@ mod tests {
         let before = step.model.params.values().to_vec();
         assert!(!step.update([0.01; 3], 0.9).is_finite());
         assert_eq!(step.model.params.values(), before, "such a step is not taken");
-        assert!(place_of_gradient(&step).starts_with(&format!("the gradient of layer {last} (Detect), `model.{last}.")));
+        assert!(
+            place_of_gradient(&step).starts_with(&format!("the gradient of layer {last} (Detect), `model.{last}."))
+        );
     }
 }

@@ -257,14 +257,14 @@ impl Trainer {
         }
         let step = &mut self.step;
         checkpoint::take_anchors(&mut step.model, &header, path)?;
-        let saved = header.progress.ok_or_else(|| damaged("lacks the progress of its run: the file is damaged".into()))?;
+        let saved =
+            header.progress.ok_or_else(|| damaged("lacks the progress of its run: the file is damaged".into()))?;
         let averaged = tensors(file, &step.model, "").map_err(damaged)?;
         let trained = tensors(file, &step.model, "train.").map_err(damaged)?;
         step.model.params.values_mut().iter_mut().zip(&trained).for_each(|(to, from)| to.clone_from(from));
         step.ema = Ema::restore(averaged, saved.ema_updates).with_rule(self.plan.ema);
-        step.optim.restore(saved.optim_steps, |name| {
-            file.tensors.get(&format!("optim.{name}")).map(|t| t.1.as_slice())
-        })?;
+        step.optim
+            .restore(saved.optim_steps, |name| file.tensors.get(&format!("optim.{name}")).map(|t| t.1.as_slice()))?;
         if !saved.balance.is_empty() {
             step.loss.set_balance(&saved.balance);
         }
@@ -398,12 +398,7 @@ impl Trainer {
     }
 
     /// One pass over the images.
-    fn epoch(
-        &mut self,
-        epoch: usize,
-        stop: &AtomicBool,
-        observer: &mut dyn Observer,
-    ) -> Result<Outcome, TrainError> {
+    fn epoch(&mut self, epoch: usize, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
         let epochs = self.options.epochs;
         let loader = self.loader.clone();
         let batches = loader.batches();

@@ -3,8 +3,8 @@
 //! Columns, names and formats of the files are YOLOv5's. `evolve.csv` holds what was tried and `evolve.json` the settings:
 //! together they are all that going on needs.
 
-use super::train::{INTERRUPTED, STOP, listen_for_ctrl_c, settings};
 use super::save_plot;
+use super::train::{INTERRUPTED, STOP, listen_for_ctrl_c, settings};
 use crate::args::EvolveArgs;
 use crate::args::evolve::SchemeName;
 use crate::errors::CliError;
@@ -217,9 +217,8 @@ impl Run {
         };
         let file = folder.join(SETTINGS);
         let text = std::fs::read_to_string(&file).map_err(|e| CliError::read(&file, &e))?;
-        let mut settings: Settings = serde_json::from_str(&text).map_err(|e| {
-            CliError::input(format!("`{}` is damaged: {e}; start a new evolution", file.display()))
-        })?;
+        let mut settings: Settings = serde_json::from_str(&text)
+            .map_err(|e| CliError::input(format!("`{}` is damaged: {e}; start a new evolution", file.display())))?;
         if args.train.data.is_some() || args.train.cfg.is_some() || args.train.weights.is_some() {
             printer.warn("a resumed evolution keeps its settings; of the other flags only --generations counts");
         }

@@ -1,8 +1,8 @@
 //! `kinglet train`: settings in, a run folder out.
 
 use super::{check_weights, detect, evolve, load_weights, raised, report_json, save_plot, save_report_plots};
-use crate::args::{TrainArgs, TrainCommand};
 use crate::args::train::{Cache, DEFAULT_HYP};
+use crate::args::{TrainArgs, TrainCommand};
 use crate::console::Console;
 use crate::demo;
 use crate::errors::CliError;
@@ -14,11 +14,11 @@ use crate::zoo::{self, ModelText};
 use kinglet_data::{Format, Source};
 use kinglet_eval::report_table;
 use kinglet_spec::ResolveOptions;
-use kinglet_train::{TrainError, auto_batch};
 use kinglet_train::events::Finished;
 use kinglet_train::hyp::{Hyp, with_anchors};
 use kinglet_train::options::TrainOptions;
 use kinglet_train::trainer::Trainer;
+use kinglet_train::{TrainError, auto_batch};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

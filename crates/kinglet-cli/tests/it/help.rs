@@ -19,6 +19,11 @@ fn help_of_train() {
 }
 
 #[test]
+fn help_of_evolve() {
+    assert_snapshot!(stdout("evolve --help"));
+}
+
+#[test]
 fn help_of_val() {
     assert_snapshot!(stdout("val --help"));
 }

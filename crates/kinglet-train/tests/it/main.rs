@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops where something is missing")]
 
 mod golden;
+mod hyperparameters;
 mod loss_golden;
 mod loss_gradient;
 mod numbers;

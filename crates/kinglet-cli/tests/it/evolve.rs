@@ -1,0 +1,180 @@
+//! Evolution of hyperparameters, from outside.
+
+use crate::end_to_end::{LAST, TRAIN, folder_with_data, trained};
+use crate::program::{Ran, command, files, kinglet};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+const EVOLVE: &str = "--data data/data.yaml --cfg kinglet_small --img 64 --batch 4 --epochs 1 --workers 2 --seed 5";
+
+fn read(folder: &Path, file: &str) -> String {
+    std::fs::read_to_string(folder.join("runs/evolve/exp").join(file)).unwrap_or_else(|e| panic!("{file}: {e}"))
+}
+
+#[test]
+fn an_evolution_goes_on_to_the_same_table() {
+    let (whole, parts) = (folder_with_data(), folder_with_data());
+    let line = format!("evolve {EVOLVE} --generations 4");
+    let ran = kinglet(whole.path(), &line).ok();
+    assert!(ran.stdout.contains("The best of 4 trainings is number "), "{}", ran.all());
+    assert!(ran.stderr.contains("kinglet train --hyp runs/evolve/exp/hyp_evolve.yaml"), "{}", ran.stderr);
+    // As users of YOLOv5 type it, prefixes included; then more generations.
+    kinglet(parts.path(), &format!("train {EVOLVE} --evol 2")).ok();
+    let ran = kinglet(parts.path(), "train --resume_evolve runs/evolve/exp/evolve.csv --evolve 4").ok();
+    assert!(ran.stderr.contains("going on with runs/evolve/exp after 2 trainings"), "{}", ran.stderr);
+    assert_eq!(read(parts.path(), "evolve.csv"), read(whole.path(), "evolve.csv"));
+    assert_eq!(read(parts.path(), "hyp_evolve.yaml"), read(whole.path(), "hyp_evolve.yaml"));
+    let written = files(&whole.path().join("runs/evolve/exp"));
+    assert_eq!(written, ["evolve.csv", "evolve.json", "evolve.png", "hyp_evolve.yaml"]);
+
+    let table = read(whole.path(), "evolve.csv");
+    let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split(',').map(str::trim).collect()).collect();
+    assert_eq!((rows.len(), rows[0].len()), (5, 7 + 29));
+    assert_eq!(
+        rows[0][..8].join(" "),
+        "metrics/precision metrics/recall metrics/mAP_0.5 metrics/mAP_0.5:0.95 val/box_loss \
+        val/obj_loss val/cls_loss lr0"
+    );
+    assert!(table.lines().all(|line| line.split(',').all(|cell| cell.len() >= 20)), "{table}");
+    // The first training has the user's values, the next ones others.
+    assert_eq!((rows[1][7], rows[1][9]), ("0.01", "0.937"));
+    assert!((2..5).all(|row| rows[row][7..] != rows[1][7..]), "{table}");
+    // The best values are a file that a training takes.
+    kinglet(whole.path(), &format!("train {EVOLVE} --hyp runs/evolve/exp/hyp_evolve.yaml --noplots")).ok();
+}
+
+#[test]
+fn populations_evolve_the_augmentation_alone() {
+    let folder = folder_with_data();
+    let hyps = folder.path().join("hyps");
+    std::fs::create_dir(&hyps).unwrap();
+    std::fs::write(hyps.join("a.yaml"), "lr0: 0.02\ndegrees: 12.5\n").unwrap();
+    let line = format!("evolve {EVOLVE} --generations 2 --population 4 --ancestors hyps --json --noplots");
+    let ran = kinglet(folder.path(), &line).ok();
+    let value: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    // Four, then two children: two of the first four go on.
+    assert_eq!((&value["trainings"], &value["of"]), (&6.into(), &6.into()));
+    assert_eq!(value["best"]["hyp"]["lr0"], 0.01, "the user's: it does not evolve");
+    let table = read(folder.path(), "evolve.csv");
+    let column = |name: &str| {
+        let place = table.lines().next().unwrap().split(',').position(|cell| cell.trim() == name).unwrap();
+        table.lines().skip(1).map(|line| line.split(',').nth(place).unwrap().trim()).collect::<Vec<_>>()
+    };
+    assert_eq!(column("lr0"), ["0.01"; 6]);
+    assert_eq!(column("degrees")[1], "12.5");
+    assert!(!folder.path().join("runs/evolve/exp/evolve.png").exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_evolution_says_how_to_go_on() {
+    let folder = folder_with_data();
+    let line = format!("evolve {EVOLVE} --generations 500 --noplots");
+    let child = command(folder.path(), &line).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    while !folder.path().join("runs/evolve/exp/evolve.csv").exists() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let ran = Ran::from(child.wait_with_output().unwrap());
+    assert_eq!(ran.code, 130, "{}", ran.all());
+    assert!(ran.stderr.contains("Go on with: kinglet evolve --resume runs/evolve/exp"), "{}", ran.stderr);
+    let rows = read(folder.path(), "evolve.csv").lines().count() - 1;
+    let ran = kinglet(folder.path(), &format!("evolve --resume --generations {}", rows + 1)).ok();
+    assert!(ran.stderr.contains(&format!("after {rows} trainings")), "{}", ran.stderr);
+}
+
+#[test]
+fn mistakes_are_named() {
+    let folder = folder_with_data();
+    let told = |line: &str, code: i32, text: &str| {
+        let ran = kinglet(folder.path(), line);
+        assert!(ran.code == code && ran.stderr.contains(text), "{line}: {}", ran.all());
+    };
+    told("evolve", 2, "an evolution needs a data set; name one with --data");
+    told("evolve --resume", 1, "no evolution to resume: no evolve.json in the folders of `runs/evolve`");
+    told("evolve --resume data", 1, "`data` is no folder of an evolution");
+    told(&format!("evolve {EVOLVE} --population 9"), 2, "belong to the genetic scheme");
+    told(&format!("evolve {EVOLVE} --scheme genetic --population 3"), 2, "--population 3: expected at least 4");
+    told(&format!("evolve {EVOLVE} --ancestors data"), 1, "`data` has no .yaml file");
+    told("train --ancestors data", 2, "add --evolve");
+    assert!(!folder.path().join("runs").exists(), "{:?}", files(&folder.path().join("runs")));
+    kinglet(folder.path(), &format!("evolve {EVOLVE} --generations 1 --noplots")).ok();
+    let table = folder.path().join("runs/evolve/exp/evolve.csv");
+    let text = std::fs::read_to_string(&table).unwrap();
+    for (from, to, line) in [("metrics/recall", "recall", 1), ("0.937", "fast", 2), ("0.937", "NaN", 2)] {
+        std::fs::write(&table, text.replace(from, to)).unwrap();
+        told("evolve --resume", 1, &format!("runs/evolve/exp/evolve.csv:{line}: expected"));
+    }
+}
+
+/// Learning rates so large that weights overflow: each update multiplies them.
+fn explosive(folder: &Path, weight_decay: f64) -> Ran {
+    let hyp = format!("lr0: 10\nlrf: 1\nweight_decay: {weight_decay}\nwarmup_epochs: 0\nmomentum: 0\n");
+    std::fs::write(folder.join("hyp.yaml"), hyp).unwrap();
+    kinglet(folder, &TRAIN.replace("--epochs 3", "--epochs 60 --noval --noplots --recipe kinglet --hyp hyp.yaml"))
+}
+
+#[test]
+fn a_run_that_cannot_stay_finite_gives_up_and_says_where() {
+    let folder = folder_with_data();
+    let ran = explosive(folder.path(), 1.0);
+    assert_eq!(ran.code, 1, "{}", ran.all());
+    let warnings: Vec<&str> = ran.stderr.lines().filter(|line| line.starts_with("warning: epoch ")).collect();
+    assert_eq!(warnings.len(), 3, "{}", ran.stderr);
+    for (warning, lr) in warnings.iter().zip(["5", "2.5", "1.25"]) {
+        assert!(warning.contains(", first in ") && warning.contains("layer "), "{warning}");
+        assert!(warning.ends_with(&format!("with the learning rate {lr}")), "{warning}");
+    }
+    assert!(ran.stderr.contains("halved 3 times") && ran.stderr.contains("smaller lr0"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("--resume"), "it would diverge again: {}", ran.stderr);
+    // What is left is finite.
+    kinglet(folder.path(), &format!("inspect {LAST}")).ok();
+}
+
+#[test]
+fn a_run_that_diverges_goes_on_with_half_the_learning_rate() {
+    let folder = folder_with_data();
+    let ran = explosive(folder.path(), 0.3).ok();
+    assert!(ran.stderr.contains("the run goes on from"), "{}", ran.stderr);
+    let csv = std::fs::read_to_string(folder.path().join("runs/train/exp/results.csv")).unwrap();
+    let rows: Vec<Vec<f64>> =
+        csv.lines().skip(1).map(|line| line.split(',').map(|v| v.trim().parse().unwrap()).collect()).collect();
+    let epochs: Vec<f64> = rows.iter().map(|row| row[0]).collect();
+    assert_eq!(epochs, (0..60).map(f64::from).collect::<Vec<_>>(), "each epoch once");
+    assert!(rows[59][11] < rows[0][11], "{csv}");
+}
+
+#[test]
+fn a_finished_run_goes_on_to_more_epochs() {
+    let folder = folder_with_data();
+    std::fs::create_dir_all(folder.path().join("runs")).unwrap();
+    let copied = std::process::Command::new("cp")
+        .args(["-r", &trained().join("runs/train").to_string_lossy(), "runs/"])
+        .current_dir(folder.path())
+        .status();
+    assert!(copied.unwrap().success());
+    let ran = kinglet(folder.path(), "train --resume --epochs 6 --noplots").ok();
+    assert!(ran.stderr.contains("goes to 6 epochs instead of 3; its schedule stretches"), "{}", ran.stderr);
+    let csv = std::fs::read_to_string(folder.path().join("runs/train/exp/results.csv")).unwrap();
+    let rates: Vec<f64> =
+        csv.lines().skip(1).map(|line| line.split(',').nth(12).unwrap().trim().parse().unwrap()).collect();
+    assert_eq!(rates.len(), 6);
+    // After the warm-up of 3 epochs: lr0 = 0.01, twice that with steps of 16 images in place of 64 (the square root of 4),
+    // times (1 - e/6) (1 - 0.01) + 0.01 for the epochs 4 and 5.
+    for (epoch, rate) in [(4.0, rates[4]), (5.0, rates[5])] {
+        let expected = 0.02 * ((1.0 - epoch / 6.0) * 0.99 + 0.01);
+        assert!((rate - expected).abs() < 1e-5, "epoch {epoch}: {rate} instead of {expected}");
+    }
+}
+
+#[test]
+fn the_batch_is_chosen_by_memory() {
+    let folder = folder_with_data();
+    let line = TRAIN.replace("--batch 4", "--batch -1").replace("--epochs 3", "--epochs 1 --noplots");
+    let ran = kinglet(folder.path(), &line).ok();
+    assert!(ran.stderr.contains("images a step need about") && ran.stderr.contains("MB are free"), "{}", ran.stderr);
+    let opt = std::fs::read_to_string(folder.path().join("runs/train/exp/opt.yaml")).unwrap();
+    let batch: usize = opt.lines().find_map(|line| line.strip_prefix("batch_size: ")).unwrap().parse().unwrap();
+    assert!((1..=64).contains(&batch), "{opt}");
+}
