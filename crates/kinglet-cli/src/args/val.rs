@@ -36,7 +36,7 @@ impl Task {
 #[command(after_help = "Examples:\n  \
     kinglet val --weights runs/train/exp/weights/best.safetensors --data data.yaml\n  \
     kinglet val --weights best.safetensors --data data.yaml --task test --min-map 0.6    exit code 1 below\n  \
-    kinglet val --weights a.safetensors b.safetensors --data data.yaml --augment         an ensemble, with TTA\n  \
+    kinglet val --weights a.safetensors b.safetensors --data data.yaml --augment\n  \
     kinglet val --weights best.safetensors --data data.yaml --task study --img 256 320 416 640")]
 pub struct ValArgs {
     /// Weights, as `kinglet train` writes them, or a checkpoint of YOLOv5 (.pt); several are asked together

@@ -102,7 +102,7 @@ fn speed_is_measured_on_full_squares_and_writes_nothing() {
 #[test]
 fn a_study_measures_at_every_side_as_val_does() {
     let folder = trained();
-    let line = format!("val --data data/data.yaml --weights {BEST} --project runs/study");
+    let line = format!("val --data data/data.yaml --project runs/study --weights {BEST}");
     // 60 is raised to 64; each side once.
     let value = json(folder, &format!("{line} {BEST} --task study --img 96 60 64"));
     let studies = value["studies"].as_array().unwrap();
