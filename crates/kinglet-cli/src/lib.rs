@@ -54,6 +54,8 @@ fn run(cli: Cli, printer: &Printer) -> Result<ExitCode, CliError> {
         Command::Bench(args) => commands::bench::run(*args, printer),
         Command::Inspect(args) => commands::inspect::run(args, printer),
         Command::Blocks(args) => commands::blocks::run(args, printer),
+        Command::Zoo(args) => commands::zoo::run(args, printer),
+        Command::Swap(args) => commands::swap::run(args, printer),
     }
 }
 

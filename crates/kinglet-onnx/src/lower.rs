@@ -163,7 +163,7 @@ impl<'a> Builder<'a> {
         let [ph, pw] = unit.padding;
         let attributes = vec![
             ("kernel_shape", both(unit.kernel)),
-            ("strides", both([unit.stride; 2])),
+            ("strides", both(unit.stride)),
             ("pads", Ints([ph, pw, ph, pw].map(|p| p as i64).to_vec())),
             ("dilations", both([unit.dilation; 2])),
             ("group", Int(unit.groups as i64)),
@@ -367,12 +367,12 @@ impl<'a> Builder<'a> {
 
 /// A 1x1 convolution.
 pub(crate) const POINTWISE: ConvGeometry =
-    ConvGeometry { kernel: [1, 1], stride: 1, padding: [0, 0], dilation: 1, groups: 1 };
+    ConvGeometry { kernel: [1, 1], stride: [1, 1], padding: [0, 0], dilation: 1, groups: 1 };
 
 /// The geometry that a `Conv` node states.
 pub(crate) struct ConvGeometry {
     pub(crate) kernel: [usize; 2],
-    pub(crate) stride: usize,
+    pub(crate) stride: [usize; 2],
     pub(crate) padding: [usize; 2],
     pub(crate) dilation: usize,
     pub(crate) groups: usize,

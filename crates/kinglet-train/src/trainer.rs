@@ -178,7 +178,7 @@ impl Trainer {
         if val.is_none() {
             observer.note("there are no validation images: the last weights are saved, nothing tells which are best");
         }
-        let resolve = ResolveOptions { nc: Some(train.nc()), image: [options.img; 2], channels: 3 };
+        let resolve = ResolveOptions { nc: Some(train.nc()), image: [options.img; 2], ..Default::default() };
         let mut model = Model::from_yaml(&options.model_yaml, &options.model_file, &resolve)?;
         model.spec.warnings.iter().for_each(|w| observer.note(&w.to_string()));
         model.params.initialise(options.seed);

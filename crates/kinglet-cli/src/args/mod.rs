@@ -7,8 +7,10 @@ pub mod export;
 pub mod import;
 pub mod inspect;
 pub mod legacy;
+pub mod swap;
 pub mod train;
 pub mod val;
+pub mod zoo;
 
 pub use bench::{BenchArgs, BenchCommand, DetectionBench, Runs, TrainBench};
 pub use data::DataArgs;
@@ -16,8 +18,10 @@ pub use detect::DetectArgs;
 pub use export::{ExportArgs, ModelChoice};
 pub use import::ImportArgs;
 pub use inspect::{BlocksArgs, InspectArgs};
+pub use swap::SwapArgs;
 pub use train::TrainArgs;
 pub use val::ValArgs;
+pub use zoo::ZooArgs;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 use serde::Serialize;
@@ -72,6 +76,10 @@ pub enum Command {
     Inspect(InspectArgs),
     /// List the blocks that model files may use
     Blocks(BlocksArgs),
+    /// Compare the built-in models: parameters, arithmetic, latency, memory
+    Zoo(ZooArgs),
+    /// Change a model file: another backbone, another block, one more row
+    Swap(SwapArgs),
 }
 
 /// What the commands that compute have in common.

@@ -156,7 +156,7 @@ fn settings(args: &TrainArgs, data: PathBuf, printer: &Printer) -> Result<(Train
     };
     let nc = Some(if args.single_cls { 1 } else { classes });
     let options = ResolveOptions { nc, ..ResolveOptions::default() };
-    let spec = kinglet_spec::resolve(&model.text, &model.file, kinglet_nn::REGISTRY, &options)?;
+    let spec = kinglet_nn::resolve(&model.text, &model.file, &options)?;
     let stride = spec.size_multiple();
     let wanted = args.imgsz.unwrap_or(if is_demo { demo::IMG } else { DEFAULT_IMG });
     let img = raised(wanted, stride);

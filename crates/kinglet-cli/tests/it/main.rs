@@ -10,4 +10,5 @@ mod help;
 mod messages;
 mod options;
 mod program;
+mod swap;
 mod torch;

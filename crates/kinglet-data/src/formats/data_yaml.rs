@@ -11,6 +11,11 @@ use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
 use std::collections::BTreeMap;
 use std::path::Path;
 
+/// Most classes, as in model files.
+const MOST_CLASSES: usize = 16_384;
+/// Longest `data.yaml`.
+const MOST_BYTES: usize = 1 << 20;
+
 struct Reader<'a> {
     file: &'a Path,
     source: &'a str,
@@ -83,6 +88,11 @@ impl Reader<'_> {
         if names.is_empty() {
             return Err(self.error(Some(node), "`names` is empty; a detector needs at least one class".into()));
         }
+        if names.len() > MOST_CLASSES {
+            let message =
+                format!("`names` has {} classes, more than the {MOST_CLASSES} that a detector may have", names.len());
+            return Err(self.error(Some(node), message));
+        }
         Ok(names)
     }
 
@@ -119,9 +129,16 @@ pub(crate) fn load(file: &Path) -> Result<Source, DataError> {
 /// Parses the text of `file`.
 ///
 /// # Errors
-/// As [`load`].
-pub(crate) fn parse(text: &str, file: &Path) -> Result<Source, DataError> {
+/// Reads the text of `file`, whose folder relative paths start from.
+///
+/// # Errors
+/// A place in the file, and what is wrong there.
+pub fn parse(text: &str, file: &Path) -> Result<Source, DataError> {
     let reader = Reader { file, source: text };
+    if text.len() > MOST_BYTES {
+        let message = format!("the file has {} bytes, more than the {MOST_BYTES} of any data file", text.len());
+        return Err(reader.error(None, message));
+    }
     let documents = MarkedYaml::load_from_str(text).map_err(|e| {
         let (file, line, column) = (file.to_path_buf(), e.marker().line(), e.marker().col() + 1);
         // The YAML reader points at the scalar before the tab.
@@ -155,9 +172,10 @@ pub(crate) fn parse(text: &str, file: &Path) -> Result<Source, DataError> {
             Some("test") => source.splits[2] = reader.entries("test", value)?,
             Some("names") => names = Some((reader.names(value)?, value)),
             Some("nc") => {
-                let count = Reader::integer(value).and_then(|i| usize::try_from(i).ok()).filter(|n| *n > 0);
-                let count = count
-                    .ok_or_else(|| reader.error(Some(value), "expected a number of classes of at least 1".into()))?;
+                let count = Reader::integer(value).and_then(|i| usize::try_from(i).ok());
+                let count = count.filter(|n| (1..=MOST_CLASSES).contains(n)).ok_or_else(|| {
+                    reader.error(Some(value), format!("expected a number of classes from 1 to {MOST_CLASSES}"))
+                })?;
                 nc = Some((count, value));
             }
             Some("download") if !matches!(value.data, YamlData::Value(Scalar::Null)) => {

@@ -241,6 +241,27 @@ fn messages_about_the_data_yaml_say_what_is_there_instead() {
 }
 
 #[test]
+fn a_data_yaml_that_claims_or_expands_to_gigabytes_is_refused() {
+    let told = |text: &str| {
+        kinglet_data::formats::data_yaml::parse(text, std::path::Path::new("d.yaml")).unwrap_err().to_string()
+    };
+    let most = "expected a number of classes from 1 to 16384";
+    assert!(told("train: a\nval: a\nnc: 9999999999\n").contains(most));
+    assert!(told("train: a\nval: a\nnc: 0\n").contains(most));
+    assert!(told("train: a\nval: a\nnames: {0: a, 9999999999: b}\n").contains("class 1 has no name"));
+    let many = format!("train: a\nval: a\nnames: [{}]\n", "a,".repeat(16_385));
+    assert!(told(&many).contains("`names` has 16385 classes, more than the 16384"), "{}", told(&many));
+    assert!(told(&format!("names: {}", "[".repeat(200_000))).contains("recursion limit"));
+    assert!(told(&"#".repeat(2 << 20)).contains("the file has 2097152 bytes, more than the 1048576"));
+    // Ten lists of ten lists of ten lists: a billion in a few lines.
+    let mut bomb = "train: a\nval: a\nl0: &l0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
+    for level in 1..9 {
+        bomb.push_str(&format!("l{level}: &l{level} [{}]\n", vec![format!("*l{}", level - 1); 10].join(",")));
+    }
+    assert!(told(&bomb).contains("alias expansion"), "{}", told(&bomb));
+}
+
+#[test]
 fn windows_paths_line_ends_and_other_scripts_are_understood() {
     let f = Fixture::two_classes();
     f.write(
