@@ -4,8 +4,9 @@
 
 #![allow(dead_code, reason = "a fuzzer calls one of the entries")]
 
-use kinglet::data::DataYaml;
-use kinglet::data::labels::{Severity, parse_labels};
+use kinglet::data::Severity;
+use kinglet::data::formats::data_yaml;
+use kinglet::data::labels::parse_labels;
 use kinglet::nn::{Model, WeightsFile};
 use kinglet::spec::{Edit, ResolveOptions};
 use std::path::Path;
@@ -76,7 +77,7 @@ pub fn data_yaml(bytes: &[u8]) {
     if text.len() > LONGEST {
         return;
     }
-    if let Err(error) = DataYaml::parse(text, Path::new("fuzzed.yaml")) {
+    if let Err(error) = data_yaml::parse(text, Path::new("fuzzed.yaml")) {
         assert!(error.to_string().contains("fuzzed.yaml"), "{error}");
     }
 }

@@ -118,6 +118,6 @@ fn the_corpora_begin_with_files_that_are_accepted() {
     }
     for name in ["list", "mapping"] {
         let text = std::fs::read_to_string(folder.join("data_yaml").join(name)).unwrap();
-        kinglet::data::DataYaml::parse(&text, Path::new(name)).unwrap();
+        kinglet::data::formats::data_yaml::parse(&text, Path::new(name)).unwrap();
     }
 }

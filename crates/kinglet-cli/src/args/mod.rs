@@ -1,6 +1,7 @@
 //! What the user types. Flags keep YOLOv5's names; any prefix that only one flag has will do.
 
 pub mod bench;
+pub mod data;
 pub mod detect;
 pub mod export;
 pub mod import;
@@ -12,6 +13,7 @@ pub mod val;
 pub mod zoo;
 
 pub use bench::{BenchArgs, BenchCommand, DetectionBench, Runs, TrainBench};
+pub use data::DataArgs;
 pub use detect::DetectArgs;
 pub use export::{ExportArgs, ModelChoice};
 pub use import::ImportArgs;
@@ -62,6 +64,8 @@ pub enum Command {
     Val(Box<ValArgs>),
     /// Find objects in images
     Detect(Box<DetectArgs>),
+    /// Check a data set, convert it, or count what it holds
+    Data(Box<DataArgs>),
     /// Turn a checkpoint of YOLOv5 (.pt) into weights of Kinglet; nothing in it is executed
     Import(ImportArgs),
     /// Write a model as a file for other engines: ONNX, or safetensors

@@ -5,6 +5,7 @@ mod bench_report;
 mod bench_train;
 pub mod blocks;
 mod chosen_model;
+pub mod data;
 pub mod detect;
 pub mod export;
 pub mod import;

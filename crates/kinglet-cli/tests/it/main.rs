@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod bench;
+mod data;
 mod end_to_end;
 mod help;
 mod messages;
