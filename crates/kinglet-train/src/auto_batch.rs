@@ -21,13 +21,19 @@ pub struct AutoBatch {
     pub bytes: u64,
 }
 
-/// Bytes of a training with `batch` images of side `img` a step, `ahead` batches being made ahead.
+/// Bytes of a training with `batch` images of side `img` a step, `ahead` batches being made ahead, and of its validation,
+/// whose memory stays beside it.
+///
+/// # Errors
+/// An image side that the model cannot take.
 pub fn bytes(model: &mut Model, batch: usize, img: usize, ahead: usize) -> Result<u64, kinglet_nn::SizeError> {
     let step = Session::planned_bytes(&model.record(batch, [img; 2])?.graph, Mode::TRAIN);
+    // The trainer validates with batches of twice the size. What is compiled for that needs about as much as this.
+    let validation = Session::planned_bytes(&model.record(2 * batch, [img; 2])?.graph, Mode::Evaluate);
     let pixels = batch * img * img * 3;
     let params: usize = model.params.iter().map(|(_, p)| p.len()).sum();
-    // A batch is numbers once and bytes in each that waits.
-    Ok((step + 4 * pixels + pixels * ahead + 4 * COPIES * params) as u64)
+    // A batch is numbers once and bytes in each that waits; one of the validation is twice that.
+    Ok((step + validation + 3 * (4 * pixels + pixels * ahead) + 4 * COPIES * params) as u64)
 }
 
 /// The largest batch whose training fits into [`SHARE`] of `free` bytes; one image where none does.

@@ -4,7 +4,7 @@
 //! together they are all that going on needs.
 
 use super::save_plot;
-use super::train::{INTERRUPTED, STOP, listen_for_ctrl_c, settings};
+use super::train::{INTERRUPTED, STOP, epochs, listen_for_ctrl_c, settings};
 use crate::args::EvolveArgs;
 use crate::args::evolve::SchemeName;
 use crate::errors::CliError;
@@ -81,19 +81,22 @@ pub fn run(args: EvolveArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     listen_for_ctrl_c();
     let total = run.evolution.trainings(run.settings.generations);
     printer.say(&format!(
-        "{} trainings of {} epochs each; results go to {}; Ctrl-C stops and can be resumed",
-        total,
-        run.settings.options.epochs,
+        "{total} trainings of {} each; results go to {}; Ctrl-C stops and can be resumed",
+        epochs(run.settings.options.epochs),
         run.folder.path().display()
     ));
-    let heads = ["training", "fitness", "mAP50", "mAP50-95", "time"];
-    printer.say(&heads.map(|head| format!("{head:>11}")).concat());
+    let first = run.evolution.tried().len() + 1;
     while run.evolution.tried().len() < total {
         let number = run.evolution.tried().len() + 1;
         let begun = Instant::now();
         let Some(diverged) = run.train_next(&format!("training {number}/{total}"), printer)? else {
             return Ok(interrupted(&run, &args, printer));
         };
+        if number == first {
+            // Below the notes of the first training.
+            let heads = ["training", "fitness", "mAP50", "mAP50-95", "time"];
+            printer.say(&heads.map(|head| format!("{head:>11}")).concat());
+        }
         let (tried, metrics) = (&run.evolution.tried()[number - 1], run.metrics[number - 1]);
         let best = run.evolution.best() == Some(number - 1);
         let remark = match (diverged, best) {

@@ -373,7 +373,7 @@ fn stopped(error: TrainError, run: &RunDir) -> CliError {
 }
 
 /// A number of epochs in words.
-fn epochs(n: usize) -> String {
+pub(super) fn epochs(n: usize) -> String {
     format!("{n} epoch{}", if n == 1 { "" } else { "s" })
 }
 

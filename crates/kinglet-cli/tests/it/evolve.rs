@@ -122,7 +122,10 @@ fn a_run_that_cannot_stay_finite_gives_up_and_says_where() {
     assert_eq!(warnings.len(), 3, "{}", ran.stderr);
     for (warning, lr) in warnings.iter().zip(["0.005", "0.0025", "0.00125"]) {
         assert!(warning.contains("batch 1: the loss is ") && warning.contains("layer 0 (Conv3BN)"), "{warning}");
-        assert!(warning.ends_with(&format!("; the run goes on from the start with the learning rate {lr}")), "{warning}");
+        assert!(
+            warning.ends_with(&format!("; the run goes on from the start with the learning rate {lr}")),
+            "{warning}"
+        );
     }
     assert!(ran.stderr.contains("halved 3 times") && ran.stderr.contains("smaller lr0"), "{}", ran.stderr);
     assert!(!ran.stderr.contains("--resume"), "it would diverge again: {}", ran.stderr);
