@@ -9,20 +9,35 @@ use std::path::Path;
 /// # Errors
 /// A folder that cannot be written, or a full disk; nothing is left behind then.
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
+    write_checked(path, bytes, |_| Ok(()))
+}
+
+/// The same, where the written file takes its name only if `check` of the temporary one succeeds.
+///
+/// # Errors
+/// As [`write_file`], and those of `check`.
+pub fn write_checked<T>(
+    path: &Path,
+    bytes: &[u8],
+    check: impl FnOnce(&Path) -> Result<T, CliError>,
+) -> Result<T, CliError> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     create_folder(folder)?;
     let mut name = std::ffi::OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
     name.push(format!(".{}.tmp", std::process::id()));
     let temporary = folder.join(name);
-    let written = std::fs::File::create(&temporary)
-        .and_then(|mut file| file.write_all(bytes))
-        .and_then(|()| std::fs::rename(&temporary, path));
-    written.map_err(|error| {
+    let written = std::fs::File::create(&temporary).and_then(|mut file| file.write_all(bytes));
+    let failed = |error: std::io::Error| CliError::write(path, &error);
+    let done = written.map_err(failed).and_then(|()| check(&temporary)).and_then(|checked| {
+        std::fs::rename(&temporary, path).map_err(failed)?;
+        Ok(checked)
+    });
+    if done.is_err() {
         // Best effort: the first error is the one to report.
         let _ = std::fs::remove_file(&temporary);
-        CliError::write(path, &error)
-    })
+    }
+    done
 }
 
 /// Creates a folder and its parents.

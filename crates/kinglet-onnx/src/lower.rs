@@ -1,24 +1,26 @@
 //! Recorded operations to ONNX nodes.
 //!
 //! Shapes: Kinglet's maps are `[n, h, w, c]`, ONNX's are `[n, c, h, w]`; weights have the same order in both.
-//! BatchNorm folds into the convolution before it. Oracle: ONNX Runtime against reference numbers, and the interpreter
-//! in `tests/it/interpreter.rs` against Kinglet's own engine.
+//! BatchNorm folds into the convolution before it. Where sizes are free, no node may depend on those of the recording.
+//! Oracle: ONNX Runtime against reference numbers, and rten against Kinglet's own engine.
 
 use crate::proto::AttributeValue::{Float, Int, Ints, Text};
-use crate::proto::{AttributeValue, Graph, Node, Tensor, TensorData};
+use crate::proto::{AttributeValue, ElementType, Graph, Node, Tensor, TensorData};
 use kinglet_tensor::ops::{BatchNorm, ConvTranspose, ConvUnit, MaxPool, Op, SqueezeExcite};
 use kinglet_tensor::{Activation, ParamId, Params, Shape, Var};
 use std::collections::HashSet;
 
 /// Slices to the end of an axis name this.
-const TO_THE_END: i64 = i64::MAX;
+pub(crate) const TO_THE_END: i64 = i64::MAX;
 
 /// Writes nodes and constants; names are unique.
 #[derive(Debug)]
 pub(crate) struct Builder<'a> {
     pub(crate) graph: Graph,
     pub(crate) params: &'a Params,
-    opset: u32,
+    pub(crate) opset: u32,
+    /// Whether batch, height and width are the caller's to choose.
+    pub(crate) dynamic: bool,
     taken: HashSet<String>,
     /// The name of each recorded value that has been lowered.
     values: Vec<String>,
@@ -26,13 +28,18 @@ pub(crate) struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     /// A graph whose input is called `input`.
-    pub(crate) fn new(name: &str, input: &str, params: &'a Params, opset: u32) -> Self {
+    pub(crate) fn new(name: &str, input: &str, params: &'a Params, opset: u32, dynamic: bool) -> Self {
         let graph = Graph { name: name.to_owned(), ..Graph::default() };
         let taken = HashSet::from([input.to_owned()]);
-        Builder { graph, params, opset, taken, values: vec![input.to_owned()] }
+        Builder { graph, params, opset, dynamic, taken, values: vec![input.to_owned()] }
     }
 
-    /// Keeps a name for an output of the graph.
+    /// The value that the network reads, where it is not the graph's input.
+    pub(crate) fn set_network_input(&mut self, name: String) {
+        self.values[0] = name;
+    }
+
+    /// Keeps a name for a value that is looked up by it.
     pub(crate) fn reserve(&mut self, name: &str) {
         self.taken.insert(name.to_owned());
     }
@@ -60,7 +67,7 @@ impl<'a> Builder<'a> {
         self.push(op, name, inputs, attributes)
     }
 
-    /// Appends the node that computes an output, under its reserved name.
+    /// Appends the node that computes an output or another value that is looked up by name, under its reserved name.
     pub(crate) fn output_node(
         &mut self,
         op: &'static str,
@@ -79,7 +86,14 @@ impl<'a> Builder<'a> {
         attributes: Vec<(&'static str, AttributeValue)>,
     ) -> String {
         let inputs = inputs.iter().map(|&i| i.to_owned()).collect();
-        self.graph.nodes.push(Node { op, name: name.clone(), inputs, attributes });
+        self.graph.nodes.push(Node { op, name: name.clone(), second: None, inputs, attributes });
+        name
+    }
+
+    /// Gives the last node a second output; gives its name.
+    pub(crate) fn second_output(&mut self, name: String) -> String {
+        let name = self.unique(name);
+        self.graph.nodes.last_mut().expect("a node was written just now").second = Some(name.clone());
         name
     }
 
@@ -91,6 +105,32 @@ impl<'a> Builder<'a> {
     /// Adds a list of integers.
     pub(crate) fn ints(&mut self, name: impl Into<String>, values: &[i64]) -> String {
         self.constant(name.into(), &[values.len()], TensorData::I64(values.to_vec()))
+    }
+
+    /// One integer without dimensions.
+    pub(crate) fn int(&mut self, name: impl Into<String>, value: i64) -> String {
+        self.constant(name.into(), &[], TensorData::I64(vec![value]))
+    }
+
+    /// The same values under another shape: 0 keeps an extent, -1 is what remains.
+    pub(crate) fn reshape(&mut self, x: &str, name: &str, dims: &[i64]) -> String {
+        let shape = self.ints(format!("{name}.shape"), dims);
+        self.node("Reshape", name, &[x, &shape], vec![])
+    }
+
+    /// Back to the shape of a recorded map `like`: a constant, or read from the map where sizes are free.
+    pub(crate) fn reshape_like(&mut self, x: &str, name: &str, like: &str, s: Shape) -> String {
+        let shape = format!("{name}.shape");
+        let shape = match self.dynamic {
+            true => self.node("Shape", shape, &[like], vec![]),
+            false => self.ints(shape, &[s.n, s.c, s.h, s.w].map(|d| d as i64)),
+        };
+        self.node("Reshape", name, &[x, &shape], vec![])
+    }
+
+    /// Another element type.
+    pub(crate) fn cast(&mut self, x: &str, name: impl Into<String>, to: ElementType) -> String {
+        self.node("Cast", name, &[x], vec![("to", Int(to as i64))])
     }
 
     fn constant(&mut self, name: String, dims: &[usize], data: TensorData) -> String {
@@ -118,8 +158,10 @@ impl<'a> Builder<'a> {
             Op::Activate(activate) => self.activation(activate.0, inputs[0], &place("act")),
             Op::Concat(_) => self.node("Concat", place("concat"), &inputs, vec![("axis", Int(1))]),
             Op::Contract(op) => {
-                let gain = Int(op.gain as i64);
-                self.node("SpaceToDepth", place("contract"), &inputs, vec![("blocksize", gain)])
+                // Slices instead of `SpaceToDepth`, which some engines lack.
+                let gain = op.gain as i64;
+                let from: Vec<[i64; 2]> = (0..gain * gain).map(|i| [i / gain, i % gain]).collect();
+                self.space_to_depth(inputs[0], gain, &from, &place("contract"))
             }
             Op::ConvTranspose(op) => self.conv_transpose(op, inputs[0]),
             Op::Expand(op) => {
@@ -134,7 +176,10 @@ impl<'a> Builder<'a> {
             Op::MaxPool(pool) => self.max_pool(pool, inputs[0], &place("pool")),
             Op::Upsample(upsample) => self.resize(upsample.scale, inputs[0], &place("upsample")),
             Op::ZeroPad(pad) => self.zero_pad(pad.border, inputs[0], &place("pad")),
-            Op::SpaceToDepth(_) => self.space_to_depth(inputs[0], &place("focus")),
+            Op::SpaceToDepth(_) => {
+                // The four pixels in YOLOv5's order.
+                self.space_to_depth(inputs[0], 2, &[[0, 0], [1, 0], [0, 1], [1, 1]], &place("focus"))
+            }
             Op::SqueezeExcite(squeeze) => self.squeeze_excite(squeeze, input_shapes[0], inputs[0]),
         };
         self.values.push(name);
@@ -265,8 +310,7 @@ impl<'a> Builder<'a> {
     }
 
     fn resize(&mut self, scale: usize, x: &str, name: &str) -> String {
-        // Before set 13 the region of interest had to be there even where the mode does not use it.
-        let region = if self.opset < 13 { self.floats(format!("{name}.roi"), &[0], vec![]) } else { String::new() };
+        let region = self.region(name);
         let factor = scale as f32;
         let scales = self.floats(format!("{name}.scales"), &[4], vec![1.0, 1.0, factor, factor]);
         let attributes = vec![
@@ -275,6 +319,19 @@ impl<'a> Builder<'a> {
             ("nearest_mode", Text("floor")),
         ];
         self.node("Resize", name, &[x, &region, &scales], attributes)
+    }
+
+    /// Bilinear, to the extents that the value `sizes` holds.
+    pub(crate) fn resize_to(&mut self, x: &str, sizes: &str, name: &str) -> String {
+        let region = self.region(name);
+        let scales = if self.opset < 13 { self.floats(format!("{name}.scales"), &[0], vec![]) } else { String::new() };
+        let attributes = vec![("mode", Text("linear")), ("coordinate_transformation_mode", Text("half_pixel"))];
+        self.node("Resize", name, &[x, &region, &scales, sizes], attributes)
+    }
+
+    /// The region of interest of `Resize`. Before set 13 it had to be there even where the mode does not use it.
+    fn region(&mut self, name: &str) -> String {
+        if self.opset < 13 { self.floats(format!("{name}.roi"), &[0], vec![]) } else { String::new() }
     }
 
     fn zero_pad(&mut self, [left, right, top, bottom]: [usize; 4], x: &str, name: &str) -> String {
@@ -301,13 +358,13 @@ impl<'a> Builder<'a> {
         self.node("Slice", name, &inputs, vec![])
     }
 
-    fn space_to_depth(&mut self, x: &str, name: &str) -> String {
-        // (row, column) of the four pixels, in YOLOv5's order.
-        let parts: Vec<String> = [[0, 0], [1, 0], [0, 1], [1, 1]]
+    /// Every `gain`th pixel from each (row, column), as channels.
+    fn space_to_depth(&mut self, x: &str, gain: i64, from: &[[i64; 2]], name: &str) -> String {
+        let parts: Vec<String> = from
             .iter()
             .map(|from| {
                 let part = format!("{name}.{}{}", from[0], from[1]);
-                self.slice(x, &part, &[2, 3], from, &[TO_THE_END; 2], &[2, 2])
+                self.slice(x, &part, &[2, 3], from, &[TO_THE_END; 2], &[gain; 2])
             })
             .collect();
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
@@ -338,11 +395,10 @@ impl<'a> Builder<'a> {
 
     /// The channels as a matrix `[groups, c / groups]`, transposed.
     fn shuffle_channels(&mut self, groups: usize, s: Shape, x: &str, name: &str) -> String {
-        let matrix = self.ints(format!("{name}.matrix"), &[s.n, groups, s.c / groups, s.h, s.w].map(|d| d as i64));
-        let split = self.node("Reshape", format!("{name}.groups"), &[x, &matrix], vec![]);
-        let turned = self.node("Transpose", format!("{name}.t"), &[&split], vec![("perm", Ints(vec![0, 2, 1, 3, 4]))]);
-        let shape = self.ints(format!("{name}.shape"), &[s.n, s.c, s.h, s.w].map(|d| d as i64));
-        self.node("Reshape", name, &[&turned, &shape], vec![])
+        let split =
+            self.reshape(x, &format!("{name}.groups"), &[0, groups as i64, (s.c / groups) as i64, -1]);
+        let turned = self.node("Transpose", format!("{name}.t"), &[&split], vec![("perm", Ints(vec![0, 2, 1, 3]))]);
+        self.reshape_like(&turned, name, x, s)
     }
 
     fn squeeze_excite(&mut self, op: &SqueezeExcite, x_shape: Shape, x: &str) -> String {

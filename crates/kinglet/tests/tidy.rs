@@ -35,7 +35,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("kinglet-eval", &["kinglet-vision"]),
     ("kinglet-nn", &["kinglet-spec", "kinglet-tensor"]),
     ("kinglet-runtime", &["kinglet-kernels", "kinglet-nn", "kinglet-tensor", "kinglet-vision"]),
-    ("kinglet-onnx", &["kinglet-nn", "kinglet-tensor"]),
+    ("kinglet-onnx", &["kinglet-nn", "kinglet-runtime", "kinglet-tensor", "kinglet-vision"]),
     (
         "kinglet-train",
         &[

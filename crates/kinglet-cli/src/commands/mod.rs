@@ -11,6 +11,7 @@ pub mod import;
 pub mod inspect;
 pub mod train;
 pub mod val;
+mod verification;
 
 use crate::errors::CliError;
 use crate::output::write_file;
