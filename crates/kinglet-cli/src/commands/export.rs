@@ -134,9 +134,9 @@ fn onnx_options(args: &ExportArgs, chosen: &ChosenModel, printer: &Printer) -> R
     } else {
         Output::Decoded
     };
-    let own = [("author", &args.author), ("license", &args.license)];
+    let own = [("author", args.author.clone()), ("license", args.license.clone())];
     let mut metadata: Vec<(String, String)> =
-        own.iter().filter_map(|(key, text)| text.clone().map(|text| (key.to_string(), text))).collect();
+        own.into_iter().filter_map(|(key, text)| Some((key.to_owned(), text?))).collect();
     metadata.push(("date".to_owned(), today()));
     Ok(ExportOptions {
         size,
