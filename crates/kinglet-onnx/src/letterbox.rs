@@ -28,24 +28,56 @@ pub(crate) enum Geometry {
     },
 }
 
-/// Where the picture lies in the network's input: names of float values.
-pub(crate) struct Placement {
-    /// Left and top, `[2]`.
-    pad: String,
-    /// Pixels of the input for a pixel of the picture, `[1]`.
-    ratio: String,
-    /// Width and height of the picture, `[2]`.
-    size: String,
+/// Where the pictures lie in the network's input. Its nodes are written where boxes need them.
+pub(crate) enum Placement {
+    /// Known beforehand.
+    Planned(Letterbox),
+    /// Computed: names of values, pairs of height and width.
+    Free {
+        /// Padding before the picture, whole numbers.
+        before: String,
+        /// Of the picture, floats.
+        size: String,
+        /// To fit into, floats.
+        target: String,
+    },
 }
 
 impl Placement {
+    /// Left and top `[2]`; pixels of the input for a pixel of the picture `[1]`.
+    fn pad_and_ratio(&self, b: &mut Builder<'_>) -> [String; 2] {
+        match self {
+            Placement::Planned(plan) => [
+                b.floats("place.pad", &[2], plan.pad.map(|pixels| pixels as f32).to_vec()),
+                b.floats("place.ratio", &[1], vec![plan.ratio]),
+            ],
+            Placement::Free { before, size, target } => {
+                let before = b.cast(before, "place.before", ElementType::F32);
+                let ratios = b.node("Div", "place.ratios", &[target, size], vec![]);
+                let first = vec![("axes", Ints(vec![0])), ("keepdims", Int(1))];
+                [turned(b, &before, "place.pad"), b.node("ReduceMin", "place.ratio", &[&ratios], first)]
+            }
+        }
+    }
+
+    /// Width and height of the picture `[2]`.
+    fn picture(&self, b: &mut Builder<'_>) -> String {
+        match self {
+            Placement::Planned(plan) => {
+                b.floats("place.size", &[2], vec![plan.original.0 as f32, plan.original.1 as f32])
+            }
+            Placement::Free { size, .. } => turned(b, size, "place.size"),
+        }
+    }
+
     /// Boxes `[.., 4]` as corners, in pixels of the picture and clipped there.
     pub(crate) fn corners(&self, b: &mut Builder<'_>, boxes: &str) -> String {
         let twice = |b: &mut Builder<'_>, what: &str, x: &str| b.node("Concat", what, &[x, x], vec![("axis", Int(0))]);
-        let pad = twice(b, "place.pad.twice", &self.pad);
-        let most = twice(b, "place.size.twice", &self.size);
+        let ([pad, ratio], size) = (self.pad_and_ratio(b), self.picture(b));
+        let pad = twice(b, "place.pad.twice", &pad);
+        let most = twice(b, "place.size.twice", &size);
         let moved = b.node("Sub", "place.moved", &[boxes, &pad], vec![]);
-        let scaled = b.node("Div", "place.scaled", &[&moved, &self.ratio], vec![]);
+        let scaled = b.node("Div", "place.scaled", &[&moved, &ratio], vec![]);
         let zero = b.floats("place.zero", &[], vec![0.0]);
         let above = b.node("Max", "place.above", &[&scaled, &zero], vec![]);
         b.node("Min", "place.clipped", &[&above, &most], vec![])
@@ -56,12 +88,18 @@ impl Placement {
         let zeros = b.floats("place.zeros", &[values - 2], vec![0.0; values - 2]);
         let ones = b.floats("place.ones", &[values - 4], vec![1.0; values - 4]);
         let axis = || vec![("axis", Int(0))];
-        let offset = b.node("Concat", "place.offset", &[&self.pad, &zeros], axis());
-        let ratio = self.ratio.as_str();
+        let [pad, ratio] = &self.pad_and_ratio(b);
+        let offset = b.node("Concat", "place.offset", &[pad, &zeros], axis());
         let divisor = b.node("Concat", "place.divisor", &[ratio, ratio, ratio, ratio, &ones], axis());
         let moved = b.node("Sub", "place.moved", &[rows, &offset], vec![]);
         b.output_node("Div", output, &[&moved, &divisor], vec![]);
     }
+}
+
+/// A pair the other way round.
+fn turned(b: &mut Builder<'_>, pair: &str, name: &str) -> String {
+    let order = b.ints(format!("{name}.order"), &[1, 0]);
+    b.node("Gather", name, &[pair, &order], vec![("axis", Int(0))])
 }
 
 /// Writes the nodes from the pictures to the network's input; gives where the pictures lie in it.
@@ -95,16 +133,10 @@ fn planned(b: &mut Builder<'_>, batch: usize, plan: &Letterbox) -> (Option<Strin
         .then(|| b.ints("letterbox.sizes", &[batch, 3, h, w].map(|n| n as i64)));
     let pads = (plan.out != plan.new_size)
         .then(|| b.ints("letterbox.pads", &[0, 0, top, left, 0, 0, bottom, right].map(|n| n as i64)));
-    let size = vec![plan.original.0 as f32, plan.original.1 as f32];
-    let placement = Placement {
-        pad: b.floats("place.pad", &[2], vec![left as f32, top as f32]),
-        ratio: b.floats("place.ratio", &[1], vec![plan.ratio]),
-        size: b.floats("place.size", &[2], size),
-    };
-    (sizes, pads, placement)
+    (sizes, pads, Placement::Planned(*plan))
 }
 
-/// The same, computed from the pictures' size. Pairs are height, width until the placement.
+/// The same, computed from the pictures' size. Pairs are height and width.
 fn free(
     b: &mut Builder<'_>,
     pictures: &str,
@@ -117,9 +149,6 @@ fn free(
     let size = b.slice(&shape, "letterbox.size", &[0], &[1], &[3], &[1]);
     let size = b.cast(&size, "letterbox.size.float", ElementType::F32); // [2]
     let targets = b.floats("letterbox.target", &[2], target.map(|side| side as f32).to_vec());
-    let ratios = b.node("Div", "letterbox.ratios", &[&targets, &size], vec![]);
-    let first = vec![("axes", Ints(vec![0])), ("keepdims", Int(1))];
-    let ratio = b.node("ReduceMin", "letterbox.ratio", &[&ratios], first.clone()); // [1]
 
     // The size after each of the two ratios; the smaller one counts. Multiplied first, so that whole numbers stay whole.
     let columns = |b: &mut Builder<'_>, x: &str, name: &str| b.reshape(x, name, &[2, 1]);
@@ -128,6 +157,7 @@ fn free(
     let scaled = b.node("Mul", "letterbox.scaled", &[&size, &by_target], vec![]);
     let scaled = b.node("Div", "letterbox.fitted", &[&scaled, &by_size], vec![]);
     let scaled = b.node("Round", "letterbox.fitted.whole", &[&scaled], vec![]); // half to even
+    let first = vec![("axes", Ints(vec![0])), ("keepdims", Int(1))];
     let new = b.node("ReduceMin", "letterbox.new", &[&scaled], first); // [1, 2]
     let one = b.floats("letterbox.one", &[], vec![1.0]);
     let new = b.node("Max", "letterbox.new.least", &[&new, &one], vec![]);
@@ -145,10 +175,5 @@ fn free(
     let after = b.node("Sub", "letterbox.after", &[&missing, &before], vec![]);
     let none = b.ints("letterbox.none", &[0, 0]);
     let pads = b.node("Concat", "letterbox.pads", &[&none, &before, &none, &after], axis(0));
-
-    let turned = b.ints("place.turned", &[1, 0]);
-    let before = b.cast(&before, "place.before", ElementType::F32);
-    let pad = b.node("Gather", "place.pad", &[&before, &turned], axis(0));
-    let size = b.node("Gather", "place.size", &[&size, &turned], axis(0));
-    (Some(sizes), Some(pads), Placement { pad, ratio, size })
+    (Some(sizes), Some(pads), Placement::Free { before, size, target: targets })
 }
