@@ -352,7 +352,10 @@ fn pair(case: &mut Case, own: &[Detection], found: &[Detection], s: &Suppression
             false => 0.0,
         };
         let best = free.iter().enumerate().filter_map(|(i, f)| f.map(|f| (i, overlap(f), f)));
-        match best.max_by(|a, b| a.1.total_cmp(&b.1)).filter(|(_, overlap, _)| *overlap > s.iou.max(0.5)) {
+        // Boxes that are clipped to the picture may be the same; then the nearest score decides.
+        let apart = |other: &Detection| (other.score - detection.score).abs();
+        let nearest = best.max_by(|a, b| a.1.total_cmp(&b.1).then(apart(b.2).total_cmp(&apart(a.2))));
+        match nearest.filter(|(_, overlap, _)| *overlap > s.iou.max(0.5)) {
             Some((i, overlap, partner)) => {
                 case.overlap = case.overlap.min(overlap);
                 case.score = case.score.max((partner.score - detection.score).abs());

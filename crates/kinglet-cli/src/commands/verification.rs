@@ -25,18 +25,24 @@ const DRAWN: usize = 3;
 /// # Errors
 /// Nothing there, or a picture that cannot be read.
 pub(crate) fn pictures(args: &ExportArgs, printer: &Printer) -> Result<Vec<(String, Image)>, CliError> {
-    let paths: Vec<PathBuf> = if let Some(source) = &args.source {
-        let (sources, notes) = sources::expand(source)?;
-        notes.iter().for_each(|note| printer.warn(note));
-        sources.into_iter().map(|source| source.path).collect()
-    } else if let Some(file) = &args.data {
-        let data = DataYaml::load(file)?;
-        data.resolve(if data.has(Split::Val) { Split::Val } else { Split::Train })?
-    } else {
-        return Ok((0..DRAWN)
-            .map(|i| (format!("drawn {}", i + 1), draw_scene(&mut Rng::for_sample(0, 1, i)).0))
-            .collect());
+    let places: Vec<String> = match (&args.source, &args.data) {
+        (Some(source), _) => vec![source.clone()],
+        (None, Some(file)) => {
+            let data = DataYaml::load(file)?;
+            let split = if data.has(Split::Val) { Split::Val } else { Split::Train };
+            data.resolve(split)?.iter().map(|place| place.to_string_lossy().into_owned()).collect()
+        }
+        (None, None) => {
+            let drawn = |i| (format!("drawn {}", i + 1), draw_scene(&mut Rng::for_sample(0, 1, i)).0);
+            return Ok((0..DRAWN).map(drawn).collect());
+        }
     };
+    let mut paths: Vec<PathBuf> = Vec::new();
+    for place in &places {
+        let (sources, notes) = sources::expand(place)?;
+        notes.iter().for_each(|note| printer.warn(note));
+        paths.extend(sources.into_iter().map(|source| source.path));
+    }
     if paths.is_empty() {
         return Err(CliError::input("no image to compare with; name others with --source, or write --no-verify"));
     }

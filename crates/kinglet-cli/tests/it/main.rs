@@ -5,6 +5,7 @@
 mod bad_input;
 mod bench;
 mod end_to_end;
+mod export;
 mod help;
 mod messages;
 mod options;
