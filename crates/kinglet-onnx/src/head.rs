@@ -71,7 +71,8 @@ fn corners(b: &mut Builder<'_>, level: usize, raw: &str, shape: Shape, stride: f
     let row = b.reshape(&row, &place("rows"), &[-1, 1]);
     let both = b.node("Concat", place("grid"), &[&column, &row], vec![("axis", Int(1))]);
     let both = b.cast(&both, place("grid.float"), ElementType::F32);
-    let (factor, half) = (b.floats(place("stride"), &[], vec![stride]), b.floats(place("half"), &[], vec![stride / 2.0]));
+    let (factor, half) =
+        (b.floats(place("stride"), &[], vec![stride]), b.floats(place("half"), &[], vec![stride / 2.0]));
     let scaled = b.node("Mul", place("grid.scaled"), &[&both, &factor], vec![]);
     b.node("Sub", place("xy.corners"), &[&scaled, &half], vec![])
 }

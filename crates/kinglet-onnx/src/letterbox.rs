@@ -129,8 +129,8 @@ fn planned(b: &mut Builder<'_>, batch: usize, plan: &Letterbox) -> (Option<Strin
     let (w, h) = plan.new_size;
     let [left, top] = plan.pad;
     let (right, bottom) = (plan.out.0 - w - left, plan.out.1 - h - top);
-    let sizes = (plan.new_size != plan.original)
-        .then(|| b.ints("letterbox.sizes", &[batch, 3, h, w].map(|n| n as i64)));
+    let sizes =
+        (plan.new_size != plan.original).then(|| b.ints("letterbox.sizes", &[batch, 3, h, w].map(|n| n as i64)));
     let pads = (plan.out != plan.new_size)
         .then(|| b.ints("letterbox.pads", &[0, 0, top, left, 0, 0, bottom, right].map(|n| n as i64)));
     (sizes, pads, Placement::Planned(*plan))

@@ -20,5 +20,7 @@ mod suppress;
 pub mod verify;
 pub mod wire;
 
-pub use export::{ExportError, ExportOptions, INPUT, Input, MAX_OPSET, MIN_OPSET, OUTPUT, Output, export, export_model};
+pub use export::{
+    ExportError, ExportOptions, INPUT, Input, MAX_OPSET, MIN_OPSET, OUTPUT, Output, export, export_model,
+};
 pub use suppress::Suppression;

@@ -269,11 +269,7 @@ impl<'a> Builder<'a> {
         match activation {
             Activation::Identity => x.to_owned(),
             Activation::Relu => self.node("Relu", name, &[x], vec![]),
-            Activation::Relu6 => {
-                let low = self.floats(format!("{name}.min"), &[], vec![0.0]);
-                let high = self.floats(format!("{name}.max"), &[], vec![6.0]);
-                self.node("Clip", name, &[x, &low, &high], vec![])
-            }
+            Activation::Relu6 => self.clip([0.0, 6.0], x, name),
             Activation::LeakyRelu(slope) => self.node("LeakyRelu", name, &[x], vec![("alpha", Float(slope))]),
             Activation::HardSigmoid => self.hard_sigmoid(x, name),
             // The operator of its own came with set 14.
@@ -293,6 +289,12 @@ impl<'a> Builder<'a> {
                 self.node("Mul", name, &[x, &gate], vec![])
             }
         }
+    }
+
+    fn clip(&mut self, [low, high]: [f32; 2], x: &str, name: &str) -> String {
+        let low = self.floats(format!("{name}.min"), &[], vec![low]);
+        let high = self.floats(format!("{name}.max"), &[], vec![high]);
+        self.node("Clip", name, &[x, &low, &high], vec![])
     }
 
     /// The operator's own default slope is 0.2, so it is always written.
@@ -395,8 +397,7 @@ impl<'a> Builder<'a> {
 
     /// The channels as a matrix `[groups, c / groups]`, transposed.
     fn shuffle_channels(&mut self, groups: usize, s: Shape, x: &str, name: &str) -> String {
-        let split =
-            self.reshape(x, &format!("{name}.groups"), &[0, groups as i64, (s.c / groups) as i64, -1]);
+        let split = self.reshape(x, &format!("{name}.groups"), &[0, groups as i64, (s.c / groups) as i64, -1]);
         let turned = self.node("Transpose", format!("{name}.t"), &[&split], vec![("perm", Ints(vec![0, 2, 1, 3]))]);
         self.reshape_like(&turned, name, x, s)
     }
@@ -405,18 +406,26 @@ impl<'a> Builder<'a> {
         let owner = self.owner(op.reduce[0]);
         let name = owner.rsplit_once('.').map_or(owner.as_str(), |(parent, _)| parent).to_owned();
         let mean = self.node("GlobalAveragePool", format!("{name}.pool"), &[x], vec![]);
-        let hidden = self.linear(op.reduce, [op.hidden, x_shape.c], &mean);
+        let hidden = self.linear(op.reduce, [op.hidden, x_shape.c], &mean, [1.0, 0.0]);
         let hidden = self.activation(Activation::Relu, &hidden, &format!("{name}.act"));
-        let gate = self.linear(op.expand, [x_shape.c, op.hidden], &hidden);
-        let gate = self.activation(Activation::HardSigmoid, &gate, &format!("{name}.gate"));
+        // x / 6 + 1/2 is in the layer. OpenCV 5.0 takes any `HardSigmoid` before a product for h-swish.
+        let gate = self.linear(op.expand, [x_shape.c, op.hidden], &hidden, [1.0 / 6.0, 0.5]);
+        let gate = self.clip([0.0, 1.0], &gate, &format!("{name}.gate"));
         let y = self.node("Mul", format!("{name}.scale"), &[x, &gate], vec![]);
         self.activation(op.activation, &y, &format!("{name}.scale.act"))
     }
 
-    /// A linear layer on a map of one pixel: a 1x1 convolution.
-    fn linear(&mut self, [weight, bias]: [ParamId; 2], [rows, columns]: [usize; 2], x: &str) -> String {
+    /// A linear layer on a map of one pixel, times a factor, and an offset: a 1x1 convolution.
+    fn linear(
+        &mut self,
+        [weight, bias]: [ParamId; 2],
+        [rows, columns]: [usize; 2],
+        x: &str,
+        [factor, offset]: [f32; 2],
+    ) -> String {
         let name = self.owner(weight);
-        let (w, b) = (self.params.get(weight).to_vec(), self.params.get(bias).to_vec());
+        let w = self.params.get(weight).iter().map(|w| w * factor).collect();
+        let b = self.params.get(bias).iter().map(|b| b * factor + offset).collect();
         self.conv(&name, x, (&[rows, columns, 1, 1], w), Some(b), &POINTWISE)
     }
 }

@@ -163,7 +163,8 @@ fn compare(
             (vec![n, h, w, 3], vec![Letterbox::plan(h, w, options.size, true, true, stride); n], Some(given))
         }
     };
-    let bytes: Vec<u8> = (0..n).flat_map(|i| letterboxes[i].apply(given.as_ref().map_or(images[i], |g| &g[i])).data).collect();
+    let bytes: Vec<u8> =
+        (0..n).flat_map(|i| letterboxes[i].apply(given.as_ref().map_or(images[i], |g| &g[i])).data).collect();
     let (width, height) = letterboxes[0].out;
     let own: Vec<f32> = bytes.iter().map(|&b| f32::from(b) / 255.0).collect();
 
@@ -368,7 +369,8 @@ fn pair(case: &mut Case, own: &[Detection], found: &[Detection], s: &Suppression
     // Rounding may carry a box over a threshold: the lowest score, the largest overlap, the last place of the list.
     let explained = |(detection, others): &(&Detection, &[Detection])| {
         let near_overlap = |other: &&Detection| {
-            (s.agnostic || other.class == detection.class) && (iou(other.xyxy, detection.xyxy) - s.iou).abs() < SCORES_APART
+            (s.agnostic || other.class == detection.class)
+                && (iou(other.xyxy, detection.xyxy) - s.iou).abs() < SCORES_APART
         };
         (detection.score - s.conf).abs() < SCORES_APART
             || others.iter().find(near_overlap).is_some()

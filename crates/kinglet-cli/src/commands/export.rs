@@ -92,7 +92,8 @@ fn onnx(args: &ExportArgs, chosen: &ChosenModel, printer: &Printer) -> Result<se
         None
     } else {
         let pictures = verification::pictures(args, printer)?;
-        let check = |temporary: &Path| verification::check(temporary, &path, &chosen.model, &options, &pictures, printer);
+        let check =
+            |temporary: &Path| verification::check(temporary, &path, &chosen.model, &options, &pictures, printer);
         Some(write_checked(&path, &bytes, check)?)
     };
     let shapes =
@@ -180,13 +181,10 @@ mod tests {
     #[test]
     fn dates_count_leap_days() {
         // 30 years with 7 leap days before 2000, whose February has 29 days; 2100 has none.
-        assert_eq!([0, 59, 10_957, 11_016, 11_017].map(date), [
-            "1970-01-01",
-            "1970-03-01",
-            "2000-01-01",
-            "2000-02-29",
-            "2000-03-01"
-        ]);
+        assert_eq!(
+            [0, 59, 10_957, 11_016, 11_017].map(date),
+            ["1970-01-01", "1970-03-01", "2000-01-01", "2000-02-29", "2000-03-01"]
+        );
         assert_eq!(date(47_540), "2100-02-28");
         assert_eq!(date(47_541), "2100-03-01");
     }

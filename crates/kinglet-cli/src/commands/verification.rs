@@ -113,7 +113,8 @@ fn table(cases: &[Case]) -> String {
         ]);
     }
     if letterboxes {
-        let level = |case: &Case| case.levels.map_or(String::new(), |[most, mean]| format!("{most:.0}, mean {mean:.3}"));
+        let level =
+            |case: &Case| case.levels.map_or(String::new(), |[most, mean]| format!("{most:.0}, mean {mean:.3}"));
         rows[0].push("grey levels off by".to_owned());
         cases.iter().zip(&mut rows[1..]).for_each(|(case, row)| row.push(level(case)));
     }

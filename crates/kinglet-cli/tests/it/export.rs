@@ -40,8 +40,12 @@ fn pictures_of_the_user_serve_the_comparison() {
     std::fs::write(dir.path().join("set/data.yaml"), "train: images\nval: images\nnames: [a, b]\n").unwrap();
     for flag in ["--source set/images", "--data set/data.yaml"] {
         let value = json(dir.path(), &format!("{SMALL} {flag} --output out"));
-        let names: Vec<&str> =
-            value["verified"]["cases"].as_array().unwrap().iter().map(|case| case["picture"].as_str().unwrap()).collect();
+        let names: Vec<&str> = value["verified"]["cases"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|case| case["picture"].as_str().unwrap())
+            .collect();
         assert_eq!(names, ["0.png", "1.png", "3.png", "4.png"], "{flag}");
     }
     let ran = kinglet(dir.path(), &format!("{SMALL} --source nowhere --output none"));

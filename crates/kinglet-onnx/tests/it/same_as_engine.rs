@@ -100,7 +100,8 @@ fn pictures() -> Vec<(String, Image)> {
 
 fn compared(model: &Model, options: &ExportOptions) -> Vec<Case> {
     let bytes = export(model, options).unwrap();
-    verify(bytes, &mut Detector::new(model.clone()), options, &pictures()).unwrap_or_else(|e| panic!("{options:?}: {e}"))
+    verify(bytes, &mut Detector::new(model.clone()), options, &pictures())
+        .unwrap_or_else(|e| panic!("{options:?}: {e}"))
 }
 
 fn compare(text: &str, options: &ExportOptions) {
