@@ -146,15 +146,15 @@ def check(model, side, folder):
             flags = ["--opset", opset, *free]
             name = " ".join(map(str, flags))
             rows = export(*flags).run(None, {"images": floats})[0]
-            compare(name, clipped(suppress(rows[0], conf), side), want, 0.999, 1e-4)
+            compare(name, clipped(suppress(rows[0], conf), side), want, 0.999, conf / 100)
             output = export(*flags, *nms).run(None, {"images": floats})[0]
-            compare(name + " --nms", clipped(found(output), side), want, 0.999, 1e-4)
+            compare(name + " --nms", clipped(found(output), side), want, 0.999, conf / 100)
         output = export("--opset", opset, *nms, "--agnostic-nms").run(None, {"images": floats})[0]
-        compare(f"--opset {opset} --nms --agnostic-nms", clipped(found(output), side), want_agnostic, 0.999, 1e-4)
+        compare(f"--opset {opset} --nms --agnostic-nms", clipped(found(output), side), want_agnostic, 0.999, conf / 100)
         for pictures in (["--preprocess", *wide.shape[:2]], ["--preprocess", "--dynamic"]):
             flags = ["--opset", opset, *pictures]
             output = export(*flags, *nms).run(None, {"images": wide[None]})[0]
-            compare(" ".join(map(str, flags)) + " --nms", found(output), want_wide, 0.9, 0.05)
+            compare(" ".join(map(str, flags)) + " --nms", found(output), want_wide, 0.9, conf / 5)
     # A batch of two in another size than the export's: the first image must not see the second.
     run = export("--dynamic", *nms)
     pair = np.concatenate([floats, floats[:, :, ::-1]])
