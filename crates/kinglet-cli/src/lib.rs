@@ -48,11 +48,14 @@ fn run(cli: Cli, printer: &Printer) -> Result<ExitCode, CliError> {
         Command::Train(args) => commands::train::run(*args, printer),
         Command::Val(args) => commands::val::run(*args, printer),
         Command::Detect(args) => commands::detect::run(*args, printer),
+        Command::Data(args) => commands::data::run(*args, printer),
         Command::Import(args) => commands::import::run(args, printer),
         Command::Export(args) => commands::export::run(*args, printer),
         Command::Bench(args) => commands::bench::run(*args, printer),
         Command::Inspect(args) => commands::inspect::run(args, printer),
         Command::Blocks(args) => commands::blocks::run(args, printer),
+        Command::Zoo(args) => commands::zoo::run(args, printer),
+        Command::Swap(args) => commands::swap::run(args, printer),
     }
 }
 

@@ -1,6 +1,7 @@
 //! From `--source` to a list of images, and a name of its own for each.
 
 use crate::errors::CliError;
+use kinglet_data::convert::unique_stem;
 use kinglet_vision::decode::{EXTENSIONS, UNDECODABLE_EXTENSIONS, has_image_extension, is_other_picture};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -110,14 +111,7 @@ pub fn named(paths: Vec<PathBuf>) -> Vec<Source> {
         .into_iter()
         .map(|path| {
             let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
-            let mut unique = stem.clone();
-            let mut number = 1;
-            // Lower case, since `A.jpg` and `a.jpg` are one file on some systems.
-            while !taken.insert(unique.to_lowercase()) {
-                number += 1;
-                unique = format!("{stem}-{number}");
-            }
-            Source { path, stem: unique }
+            Source { path, stem: unique_stem(&stem, &mut taken) }
         })
         .collect()
 }

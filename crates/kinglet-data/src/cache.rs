@@ -68,11 +68,13 @@ pub(crate) fn stamp(path: &Path) -> std::io::Result<(u64, u64)> {
     Ok((meta.len(), since.map_or(0, |d| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX))))
 }
 
-/// Where the cache of a split lies: beside the folder of its labels.
-pub(crate) fn place(first_label: &Path, split: &str) -> PathBuf {
+/// Where the cache of a split lies: beside the folder of its labels, or in it where that is the data set's own folder, so
+/// that nothing is written above a data set.
+pub(crate) fn place(first_label: &Path, root: &Path, split: &str) -> PathBuf {
     let folder = first_label.parent().unwrap_or(Path::new("."));
     let beside = folder.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(folder);
-    beside.join(format!("{split}.kinglet-cache"))
+    let chosen = if folder == root || !beside.is_dir() { folder } else { beside };
+    chosen.join(format!("{split}.kinglet-cache"))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Everything that can make a data set unusable. Problems of single boxes or images are `Finding`s instead.
 
-use crate::data_yaml::Split;
+use crate::source::Split;
 use std::path::{Path, PathBuf};
 
 /// Why a data set cannot be used. Messages name the file, what was expected, what was found and what to do next.
@@ -17,18 +17,48 @@ pub enum DataError {
         /// The system's reason.
         source: std::io::Error,
     },
-    /// No data YAML.
-    #[error("the data YAML `{}` {what}; it says where the images are: `train: images/train`, `val: images/val` and `names: [first, second]`", file.display())]
-    NoYaml {
+    /// Nothing that could be a data set.
+    #[error("the data set `{}` {what}; expected a data.yaml, a COCO .json, or a folder as CVAT, Roboflow, Label Studio, LabelImg or VOC have it", path.display())]
+    NoSource {
         /// The path given.
-        file: PathBuf,
+        path: PathBuf,
         /// What is there instead.
         what: &'static str,
     },
-    /// The data YAML is malformed or says something impossible.
+    /// A folder that holds no description of a data set.
+    #[error("no data set is recognised in the folder `{}`; looked for {FOLDERS}\n  write a data.yaml into it: `train: images/train`, `val: images/val` and `names: [first, second]`", folder.display())]
+    NotRecognised {
+        /// The folder given.
+        folder: PathBuf,
+    },
+    /// A folder with several data YAMLs, none of the usual name.
+    #[error("`{}` holds several YAML files; name the one that is meant:{}", folder.display(), indented(yamls))]
+    SeveralYamls {
+        /// The folder given.
+        folder: PathBuf,
+        /// What it holds.
+        yamls: Vec<PathBuf>,
+    },
+    /// A folder with several annotation files whose names say no split.
+    #[error("`{}` holds several annotation files; name the one that is meant, or call them after their splits (`train.json`, `val.json`):{}", folder.display(), indented(files))]
+    SeveralFiles {
+        /// The folder given.
+        folder: PathBuf,
+        /// What it holds.
+        files: Vec<PathBuf>,
+    },
+    /// Annotations without one object.
+    #[error("none of the {files} annotation files in `{}` names a class; write the class names into a `classes.txt` there, one a line", folder.display())]
+    NoClasses {
+        /// The folder.
+        folder: PathBuf,
+        /// Files read.
+        files: usize,
+    },
+    /// A description that is malformed or says something impossible.
     #[error("{}:{line}:{column}: {message}", file.display())]
-    Yaml {
-        /// The YAML file.
+    Malformed {
+        /// The file.
         file: PathBuf,
         /// Line, from 1.
         line: usize,
@@ -53,16 +83,18 @@ pub enum DataError {
         /// Every path tried, in order.
         tried: Vec<PathBuf>,
     },
-    /// The YAML names no such split.
-    #[error("`{}` has no `{split}:`; add a line such as `{split}: images/{split}`", file.display())]
+    /// No such split is named.
+    #[error("`{}` has no `{split}`; {}", file.display(), add_split(split, *yaml))]
     NoSuchSplit {
-        /// The YAML file.
+        /// The file or folder.
         file: PathBuf,
         /// The split asked for.
         split: &'static str,
+        /// Whether it is a data YAML.
+        yaml: bool,
     },
     /// A split resolved but holds no image.
-    #[error("no images for `{}` in{}\n  expected files ending in one of: {extensions}{}{}", split.key(), indented(places), first.as_ref().map_or(String::new(), |f| format!("\n  {f}")), without(*split))]
+    #[error("no images for `{}` in{}\n  expected files ending in one of: {extensions}{}{}", split.key(), indented(places), first.as_ref().map_or(String::new(), |f| format!("\n  {f}")), without(*split, *yaml))]
     NoImages {
         /// The split asked for.
         split: Split,
@@ -72,6 +104,8 @@ pub enum DataError {
         extensions: String,
         /// The first image that a list names and that is not there, as text.
         first: Option<String>,
+        /// Whether a data YAML names the split.
+        yaml: bool,
     },
     /// Every image of the split is unusable.
     #[error("none of the {count} images for `{split}` can be read; the first: {first}")]
@@ -84,7 +118,7 @@ pub enum DataError {
         first: String,
     },
     /// Images but not one label file.
-    #[error("no label file for any of the {images} images of `{split}`; for `{}` tried:{}\n  rule: the last `/images/` in an image's path becomes `/labels/` and its extension `.txt`; otherwise the .txt beside the image", image.display(), indented(tried))]
+    #[error("no label file for any of the {images} images of `{split}`; for `{}` tried:{}\n  rule: the last `/images/` in an image's path becomes `/labels/` and its extension `.txt`; otherwise the .txt beside the image, or VOC XML beside it or in `annotations`", image.display(), indented(tried))]
     NoLabels {
         /// The split asked for.
         split: &'static str,
@@ -105,10 +139,10 @@ pub enum DataError {
         /// The first finding about a label, as text.
         first: Option<String>,
     },
-    /// Classes beyond the names of the data YAML.
-    #[error("{count} labels have a class that `{}` does not name; it names {} ({}):{}\n  add the missing names to `names:` or correct the labels", file.display(), names.len(), some(names), lines(first))]
+    /// Classes without a name.
+    #[error("{count} labels have a class that `{}` does not name; it names {} ({}):{}\n  add the missing names or correct the labels", file.display(), names.len(), some(names), lines(first))]
     ClassOutOfRange {
-        /// The YAML file.
+        /// What names the classes.
         file: PathBuf,
         /// Its classes, `number: name`.
         names: Vec<String>,
@@ -117,12 +151,26 @@ pub enum DataError {
         /// The first few, `file:line: class N`.
         first: Vec<String>,
     },
+    /// Labels that are not written back.
+    #[error("`{}` is not YOLO text, which alone is corrected in place; write the data set as such, without the wrong labels: kinglet data convert DATA --to yolo --output FOLDER", file.display())]
+    NotFixable {
+        /// The annotation file.
+        file: PathBuf,
+    },
     /// A folder meant for generated data already holds something else.
     #[error("`{}` exists and is not empty; name a new folder", .0.display())]
     FolderNotEmpty(PathBuf),
 }
 
+/// What makes a folder a data set, in the order looked for.
+const FOLDERS: &str = "a data YAML, obj.data (CVAT), COCO JSON (annotations/*.json, train/_annotations.coco.json), VOC XML \
+                       (Annotations/*.xml, or beside the images), classes.txt (Label Studio, LabelImg)";
+
 impl DataError {
+    pub(crate) fn malformed(file: &Path, line: usize, column: usize, message: impl Into<String>) -> Self {
+        DataError::Malformed { file: file.to_path_buf(), line, column, message: message.into() }
+    }
+
     pub(crate) fn io(action: &'static str, path: &Path, source: std::io::Error) -> Self {
         DataError::Io { action, path: path.to_path_buf(), source }
     }
@@ -132,11 +180,20 @@ fn indented(paths: &[PathBuf]) -> String {
     paths.iter().map(|p| format!("\n    {}", p.display())).collect()
 }
 
+/// How a split is added.
+fn add_split(split: &str, yaml: bool) -> String {
+    if yaml {
+        format!("add a line such as `{split}: images/{split}`")
+    } else {
+        format!("call its file or folder `{split}`, or choose another split with --task")
+    }
+}
+
 /// The way out where a split is not needed.
-fn without(split: Split) -> &'static str {
+fn without(split: Split, yaml: bool) -> &'static str {
     match split {
-        Split::Val => "\n  to train without validation, remove the line `val:` from the data YAML",
-        Split::Train | Split::Test => "",
+        Split::Val if yaml => "\n  to train without validation, remove the line `val:` from the data YAML",
+        _ => "",
     }
 }
 

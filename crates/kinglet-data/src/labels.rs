@@ -5,10 +5,10 @@
 //! when nothing of it is left. A line of more than six columns is a polygon, decided line by line (YOLOv5: by file).
 //! One bad line costs that line only; YOLOv5 drops the whole image.
 
-use serde::Serialize;
+use crate::finding::{Fault, Finding, FindingKind, Severity, excerpt};
+use crate::pixel_box::Checked;
 use std::collections::HashSet;
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Ground truth as stored: a class and a box, and the polygon it came from.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,125 +21,24 @@ pub struct Label {
     pub polygon: Option<Vec<[f32; 2]>>,
 }
 
-/// What became of the thing a finding is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Severity {
-    /// The box or image is left out.
-    Dropped,
-    /// The box or image is used after a correction.
-    Fixed,
-    /// Worth knowing; nothing was changed.
-    Note,
+/// Why a box is neither learnt nor counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ignored {
+    /// Many objects in one box (COCO's `iscrowd`): any part of it may be found.
+    Crowd,
+    /// An object that even people hardly make out (VOC's `difficult`).
+    Difficult,
 }
 
-/// The kinds of problem a scan can find.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum FindingKind {
-    /// A column is no number.
-    NotANumber,
-    /// A column is NaN or infinite.
-    NotFinite,
-    /// A negative coordinate or size.
-    Negative,
-    /// A coordinate or size above 1.
-    OutOfRange,
-    /// Width or height of zero.
-    ZeroArea,
-    /// Neither five columns nor a polygon.
-    WrongColumnCount,
-    /// A class the data YAML has no name for.
-    ClassOutOfRange,
-    /// A class with a fraction.
-    NonIntegerClass,
-    /// The same box twice in a file.
-    Duplicate,
-    /// Columns separated by commas or semicolons.
-    WrongSeparator,
-    /// Bytes that are not UTF-8.
-    NotUtf8,
-    /// A box of less than 2 pixels in an image.
-    TooSmall,
-    /// A box whose numbers are in range and whose edges leave the image.
-    Protruding,
-    /// A label file that cannot be read: its image is left out, since it is not known to be a background.
-    UnreadableLabels,
-    /// An image that cannot be decoded.
-    UnreadableImage,
-    /// An image cut short, or with other damage its decoder tolerates.
-    DamagedImage,
-    /// An image too small to be used.
-    TinyImage,
-    /// An image named by a list that does not exist.
-    MissingImage,
-}
-
-impl FindingKind {
-    /// The kind in words.
-    pub fn describe(self) -> &'static str {
-        match self {
-            Self::NotANumber => "not a number",
-            Self::NotFinite => "NaN or infinity",
-            Self::Negative => "negative coordinate",
-            Self::OutOfRange => "coordinate above 1",
-            Self::ZeroArea => "box without area",
-            Self::WrongColumnCount => "wrong number of columns",
-            Self::ClassOutOfRange => "class without a name",
-            Self::NonIntegerClass => "class is no whole number",
-            Self::Duplicate => "the same box again",
-            Self::WrongSeparator => "columns not separated by spaces",
-            Self::NotUtf8 => "text is not UTF-8",
-            Self::TooSmall => "box of less than 2 pixels",
-            Self::Protruding => "box reaches out of the image",
-            Self::UnreadableLabels => "label file cannot be read",
-            Self::UnreadableImage => "image cannot be decoded",
-            Self::DamagedImage => "image is damaged",
-            Self::TinyImage => "image too small",
-            Self::MissingImage => "image not found",
-        }
-    }
-
-    /// Whether the finding is about an image rather than a box.
-    pub fn concerns_image(self) -> bool {
-        use FindingKind::*;
-        matches!(self, UnreadableLabels | UnreadableImage | DamagedImage | TinyImage | MissingImage)
-    }
-}
-
-/// One problem: where, what, and what became of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// Label file or image.
-    pub file: PathBuf,
-    /// Line from 1, where there are lines.
-    pub line: Option<usize>,
-    /// What is wrong.
-    pub kind: FindingKind,
-    /// What became of it.
-    pub severity: Severity,
-    /// The offending value, or the reason in words.
-    pub value: String,
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.file.display())?;
-        if let Some(line) = self.line {
-            write!(f, ":{line}")?;
-        }
-        write!(f, ": {}", self.kind.describe())?;
-        if !self.value.is_empty() {
-            write!(f, ": {}", self.value)?;
-        }
-        let thing = if self.kind.concerns_image() { "image" } else { "box" };
-        match self.severity {
-            Severity::Dropped => write!(f, " ({thing} left out)"),
-            Severity::Fixed => f.write_str(" (corrected)"),
-            Severity::Note => Ok(()),
-        }
-    }
+/// A place where detections are neither right nor wrong.
+#[derive(Debug, Clone, PartialEq)]
+pub struct IgnoredRegion {
+    /// Index into the data set's names.
+    pub class: usize,
+    /// Centre and size as fractions of the image.
+    pub cxcywh: [f32; 4],
+    /// Why.
+    pub why: Ignored,
 }
 
 /// Rounding slack: values this far outside 0..1 come from printing with few digits and are clipped without a finding.
@@ -147,18 +46,6 @@ const ROUNDING: f32 = 1e-6;
 
 /// How far a box may reach out of the image, as a fraction of it, before it is told: sloppy drawing reaches out by less.
 const PROTRUDES: f32 = 0.005;
-
-/// A shortened copy of user text for messages.
-fn excerpt(text: &str) -> String {
-    const MAX: usize = 60;
-    if text.chars().count() <= MAX {
-        return text.to_string();
-    }
-    text.chars().take(MAX).chain("...".chars()).collect()
-}
-
-/// What is wrong with one line: kind and value.
-type Fault = (FindingKind, String);
 
 struct Parsed {
     label: Label,
@@ -257,9 +144,15 @@ fn parse_line(tokens: &[&str], nc: Option<usize>, single_cls: bool) -> Result<Pa
 ///
 /// Accepts a byte order mark, CRLF, tabs, blank lines and (with a finding) commas. Never fails: see the findings.
 pub fn parse_labels(bytes: &[u8], file: &Path, nc: Option<usize>, single_cls: bool) -> (Vec<Label>, Vec<Finding>) {
-    let mut labels: Vec<Label> = Vec::new();
-    let mut findings = Vec::new();
-    let finding = |line, severity, (kind, value): Fault| Finding { file: file.into(), line, kind, severity, value };
+    let checked = parse_text(bytes, file, nc, single_cls);
+    (checked.labels, checked.findings)
+}
+
+/// As [`parse_labels`], with the line of each label.
+pub(crate) fn parse_text(bytes: &[u8], file: &Path, nc: Option<usize>, single_cls: bool) -> Checked {
+    let mut out = Checked::default();
+    let Checked { labels, lines, findings, .. } = &mut out;
+    let finding = |line, severity, fault| Finding::new(file, line, severity, fault);
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let text = String::from_utf8_lossy(bytes);
     if let Err(error) = std::str::from_utf8(bytes) {
@@ -300,10 +193,31 @@ pub fn parse_labels(bytes: &[u8], file: &Path, nc: Option<usize>, single_cls: bo
                 findings.extend(fixes.into_iter().map(|fault| finding(number, Severity::Fixed, fault)));
                 findings.extend(notes.into_iter().map(|fault| finding(number, Severity::Note, fault)));
                 labels.push(label);
+                lines.push(number);
             }
         }
     }
-    (labels, findings)
+    out
+}
+
+/// A label as a line of a YOLO label file: its outline where it has one.
+pub(crate) fn to_line(label: &Label) -> String {
+    let values: Vec<f32> = match &label.polygon {
+        Some(points) => points.iter().flatten().copied().collect(),
+        None => label.cxcywh.to_vec(),
+    };
+    let mut line = label.class.to_string();
+    for value in values {
+        line.push_str(&format!(" {}", trimmed(value)));
+    }
+    line
+}
+
+/// A fraction of the image with up to eight decimals, as many as `f32` is good for: a hundredth of a pixel is kept many times
+/// over, and six decimals, the usual number, come back as they were.
+fn trimmed(value: f32) -> String {
+    let short = format!("{value:.6}");
+    if short.parse() == Ok(value) { short } else { format!("{value:.8}") }
 }
 
 #[cfg(test)]

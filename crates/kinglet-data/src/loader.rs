@@ -7,7 +7,7 @@
 use crate::augment::mosaic::{self, Tile};
 use crate::augment::perspective::Perspective;
 use crate::augment::{self, AugmentParams, Object, Scene, copy_paste, mixup};
-use crate::labels::{Finding, FindingKind, Severity};
+use crate::finding::{Finding, FindingKind, Severity};
 use crate::rng::Rng;
 use crate::scan::{Dataset, reason, thread_count};
 use kinglet_vision::image::Rows;

@@ -1,18 +1,23 @@
-//! Finds the images and labels of a split, checks them in parallel, and reports everything it finds.
+//! Checks the images and labels of a split in parallel, and reports everything it finds.
 //!
-//! Label path: the last `/images/` in the image's path becomes `/labels/` and the extension `.txt`; where no such file
-//! exists, the `.txt` beside the image (the layout of CVAT's older export). A missing or empty file is a background.
+//! Whatever the format, the result is one [`Dataset`]: images, labels, findings and class names. An image without a label
+//! file, or with an empty one, is a background.
 //! Of JPEG and PNG files only the header and the last bytes are read; the others, and those without a proper end, are
 //! decoded. What cannot be used is left out, with a finding; damage in the middle shows when the image is loaded.
 //! Results are in the order of the sorted paths, whatever the number of threads.
 
 use crate::cache::{self, Cache, Header};
-use crate::data_yaml::{DataYaml, Split, join, read_text, user_path};
 use crate::error::DataError;
-use crate::labels::{Finding, FindingKind, Label, Severity, parse_labels};
+use crate::finding::{Finding, FindingKind, Severity};
+use crate::formats::coco::CocoImage;
+use crate::formats::{Format, has_extension, voc};
+use crate::labels::{IgnoredRegion, Label, parse_text};
+use crate::listing::{self, Entry, Listing, all_candidates, label_file};
+use crate::pixel_box::{Checked, check_pixels};
 use crate::rng::Rng;
+use crate::source::{Source, Split};
 use kinglet_vision::decode;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -62,8 +67,12 @@ pub struct Sample {
     pub height: usize,
     /// Its boxes; none for a background image.
     pub labels: Vec<Label>,
+    /// Places where detections are neither right nor wrong.
+    pub ignored: Vec<IgnoredRegion>,
     /// The label file, if there is one.
     pub label_file: Option<PathBuf>,
+    /// The number that COCO JSON gives the image.
+    pub id: Option<u64>,
 }
 
 /// Counts of a scan.
@@ -90,11 +99,11 @@ pub struct ScanSummary {
 /// A split of a data set, ready for a loader.
 #[derive(Debug, Clone)]
 pub struct Dataset {
-    /// The parsed data YAML.
-    pub yaml: DataYaml,
+    /// What describes the data set.
+    pub source: Source,
     /// Which split.
     pub split: Split,
-    /// Class names (one, `object` or the YAML's only name, with `single_cls`).
+    /// Class names (one, `object` or the source's only name, with `single_cls`).
     pub names: Vec<String>,
     /// Usable images, sorted by path within each entry of the split.
     pub samples: Vec<Sample>,
@@ -102,92 +111,10 @@ pub struct Dataset {
     pub findings: Vec<Finding>,
     /// Counts.
     pub summary: ScanSummary,
+    /// The COCO category of each class; empty for other formats.
+    pub category_ids: BTreeMap<usize, u64>,
     /// Notes for the user: ignored keys, an unwritable cache.
     pub notes: Vec<String>,
-}
-
-/// The label files an image may have, most likely first.
-pub fn label_candidates(image: &Path) -> Vec<PathBuf> {
-    let mut out = Vec::new();
-    let parts: Vec<_> = image.components().collect();
-    let folders = parts.len().saturating_sub(1);
-    if let Some(at) = parts[..folders].iter().rposition(|c| c.as_os_str() == "images") {
-        let mut path = PathBuf::new();
-        for (i, part) in parts.iter().enumerate() {
-            if i == at { path.push("labels") } else { path.push(part) }
-        }
-        out.push(path.with_extension("txt"));
-    }
-    out.push(image.with_extension("txt"));
-    out
-}
-
-fn is_image(path: &Path) -> bool {
-    decode::has_image_extension(path)
-}
-
-/// What a walk through folders has found.
-#[derive(Default)]
-struct Found {
-    images: Vec<PathBuf>,
-    /// Pictures of kinds that are not read.
-    others: usize,
-    /// Folders by their real path: a link to a parent, or a second link to a folder, adds nothing.
-    folders: HashSet<PathBuf>,
-}
-
-fn walk(folder: &Path, found: &mut Found) -> Result<(), DataError> {
-    let real = std::fs::canonicalize(folder).map_err(|e| DataError::io("read", folder, e))?;
-    if !found.folders.insert(real) {
-        return Ok(());
-    }
-    let mut entries = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(|e| DataError::io("read", folder, e))? {
-        entries.push(entry.map_err(|e| DataError::io("read", folder, e))?.path());
-    }
-    entries.sort();
-    for path in entries {
-        let hidden = path.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.'));
-        if path.is_dir() {
-            if !hidden {
-                walk(&path, found)?;
-            }
-        } else if is_image(&path) && !hidden {
-            found.images.push(path);
-        } else if decode::is_other_picture(&path) && !hidden {
-            found.others += 1;
-        }
-    }
-    Ok(())
-}
-
-/// Reads a list file: lines are relative to the list's own folder first, then to the roots of the data YAML.
-fn read_list(
-    list: &Path,
-    roots: &[PathBuf],
-    out: &mut Vec<PathBuf>,
-    findings: &mut Vec<Finding>,
-) -> Result<(), DataError> {
-    let folder = list.parent().unwrap_or(Path::new("."));
-    for (index, line) in read_text(list)?.lines().enumerate() {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let written = user_path(line);
-        let bases = std::iter::once(folder).chain(roots.iter().map(PathBuf::as_path)).chain([Path::new(".")]);
-        match bases.map(|base| join(base, &written)).find(|p| p.is_file()) {
-            Some(path) => out.push(path),
-            None => findings.push(Finding {
-                file: list.to_path_buf(),
-                line: Some(index + 1),
-                kind: FindingKind::MissingImage,
-                severity: Severity::Dropped,
-                value: format!("`{line}`, looked for in `{}` and the data YAML's folders", folder.display()),
-            }),
-        }
-    }
-    Ok(())
 }
 
 /// Smallest usable side. YOLOv5 refuses below 10 px; a small picture is a poor example but not a broken one.
@@ -250,9 +177,17 @@ struct Looked {
     header: Option<Header>,
 }
 
-fn look(image: &Path, known: Option<&Header>, nc: usize, single_cls: bool) -> Looked {
+/// How labels are read.
+struct Reading<'a> {
+    names: &'a [String],
+    format: Format,
+    single_cls: bool,
+}
+
+fn look(entry: &Entry, known: Option<&Header>, reading: &Reading<'_>) -> Looked {
+    let image = entry.image.as_path();
     let mut findings = Vec::new();
-    let image_finding = |kind, severity, value| Finding { file: image.into(), line: None, kind, severity, value };
+    let image_finding = |kind, severity, value| Finding::new(image, None, severity, (kind, value));
     let header = match cache::stamp(image) {
         Err(error) => {
             findings.push(image_finding(FindingKind::UnreadableImage, Severity::Dropped, error.to_string()));
@@ -275,115 +210,126 @@ fn look(image: &Path, known: Option<&Header>, nc: usize, single_cls: bool) -> Lo
     if let Some(trouble) = &header.trouble {
         findings.push(image_finding(FindingKind::DamagedImage, Severity::Note, trouble.clone()));
     }
-    // Whatever has the name counts: a folder, or a file that may not be read, is no sign of a background.
-    let label_file = label_candidates(image).into_iter().find(|p| p.exists());
-    let mut labels = Vec::new();
-    if let Some(file) = &label_file {
-        match std::fs::read(file) {
-            Ok(bytes) => {
-                let (parsed, found) = parse_labels(&bytes, file, (!single_cls).then_some(nc), single_cls);
-                labels = parsed;
-                findings.extend(found);
+    let (label_file, checked) = match &entry.coco {
+        Some((file, coco)) => (Some(file.clone()), Ok(check_coco(file, coco, (header.width, header.height)))),
+        None => match label_file(image, reading.format) {
+            Some(file) => {
+                let checked = read_labels(&file, reading, (header.width, header.height));
+                (Some(file), checked)
             }
-            Err(error) => {
-                findings.push(Finding {
-                    file: file.clone(),
-                    line: None,
-                    kind: FindingKind::UnreadableLabels,
-                    severity: Severity::Dropped,
-                    value: if file.is_dir() { "it is a folder".to_owned() } else { error.to_string() },
-                });
-                return Looked { sample: None, findings, header: Some(header) };
-            }
+            None => (None, Ok(Checked::default())),
+        },
+    };
+    let checked = match checked {
+        Ok(checked) => checked,
+        Err(value) => {
+            let fault = (FindingKind::UnreadableLabels, value);
+            findings.push(Finding::new(label_file.as_deref().unwrap_or(image), None, Severity::Dropped, fault));
+            return Looked { sample: None, findings, header: Some(header) };
         }
-        for label in &labels {
+    };
+    findings.extend(checked.findings);
+    if let Some(file) = &label_file {
+        let mut boxes = HashMap::new();
+        for (label, line) in checked.labels.iter().zip(&checked.lines) {
+            let mut note = |kind, value| findings.push(Finding::new(file, *line, Severity::Note, (kind, value)));
             let (w, h) = (label.cxcywh[2] * width as f32, label.cxcywh[3] * height as f32);
             if w < 2.0 || h < 2.0 {
-                findings.push(Finding {
-                    file: file.clone(),
-                    line: None,
-                    kind: FindingKind::TooSmall,
-                    severity: Severity::Note,
-                    value: format!("class {}, {w:.1} x {h:.1} px of {width}x{height}", label.class),
-                });
+                let value = format!("class {}, {w:.1} x {h:.1} px of {width}x{height}", label.class);
+                note(FindingKind::TooSmall, value);
+            }
+            let first = *boxes.entry(label.cxcywh.map(f32::to_bits)).or_insert(label.class);
+            if first != label.class {
+                note(FindingKind::TwoClasses, format!("class {} here, class {first} before", label.class));
             }
         }
     }
-    Looked {
-        sample: Some(Sample { path: image.into(), width, height, labels, label_file }),
-        findings,
-        header: Some(header),
+    let (labels, ignored, id) = (checked.labels, checked.ignored, entry.coco.as_ref().map(|(_, coco)| coco.id));
+    let sample = Sample { path: image.into(), width, height, labels, ignored, label_file, id };
+    Looked { sample: Some(sample), findings, header: Some(header) }
+}
+
+/// The boxes that COCO JSON has for an image of this size.
+fn check_coco(file: &Path, coco: &CocoImage, size: (u32, u32)) -> Checked {
+    let mut checked = check_pixels(&coco.boxes, file, coco.size.unwrap_or(size));
+    checked.findings.extend(other_size(&coco.path, coco.size, size));
+    checked
+}
+
+/// Tells where annotations are of another size than their image: fractions of theirs are used.
+fn other_size(file: &Path, told: Option<(u32, u32)>, (w, h): (u32, u32)) -> Option<Finding> {
+    let (told_w, told_h) = told.filter(|told| *told != (w, h))?;
+    let value = format!("{told_w}x{told_h}, the image has {w}x{h}; boxes are scaled");
+    Some(Finding::new(file, None, Severity::Note, (FindingKind::SizeDiffers, value)))
+}
+
+/// Reads a label file of either kind; the error is why it cannot be read.
+fn read_labels(file: &Path, reading: &Reading<'_>, size: (u32, u32)) -> Result<Checked, String> {
+    let Reading { names, single_cls, .. } = *reading;
+    let bytes = match std::fs::read(file) {
+        Ok(bytes) => bytes,
+        Err(_) if file.is_dir() => return Err("it is a folder".to_owned()),
+        Err(error) => return Err(error.to_string()),
+    };
+    if !has_extension(file, "xml") {
+        return Ok(parse_text(&bytes, file, (!single_cls).then_some(names.len()), single_cls));
     }
+    let text = std::str::from_utf8(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes));
+    let text = text.map_err(|_| "it is not UTF-8; save it as UTF-8".to_owned())?;
+    let class_of = |name: &str| if single_cls { Some(0) } else { names.iter().position(|known| known == name) };
+    let found = voc::read(text, file, &class_of)?;
+    let mut checked = check_pixels(&found.boxes, file, found.size.unwrap_or(size));
+    checked.findings.splice(0..0, found.findings);
+    checked.findings.extend(other_size(file, found.size, size));
+    Ok(checked)
 }
 
 impl Dataset {
-    /// Reads `data_yaml`, finds the images of `split` and checks them all.
+    /// Recognises what `data` names, finds the images of `split` and checks them all.
     ///
     /// # Errors
     /// See [`DataError`]. Single bad boxes and images are findings, not errors.
     pub fn open(
-        data_yaml: impl AsRef<Path>,
+        data: impl AsRef<Path>,
         split: Split,
         options: ScanOptions,
         progress: &dyn Progress,
     ) -> Result<Self, DataError> {
-        Self::scan(DataYaml::load(data_yaml)?, split, options, progress)
+        Self::scan(Source::open(data)?, split, options, progress)
     }
 
-    /// As [`Dataset::open`], from a parsed data YAML.
+    /// As [`Dataset::open`], from a source.
     ///
     /// # Errors
     /// As [`Dataset::open`].
     pub fn scan(
-        yaml: DataYaml,
+        source: Source,
         split: Split,
         options: ScanOptions,
         progress: &dyn Progress,
     ) -> Result<Self, DataError> {
-        let places = yaml.resolve(split)?;
-        let roots = yaml.roots();
-        let (mut found, mut findings) = (Found::default(), Vec::new());
-        for place in &places {
-            if place.is_dir() {
-                walk(place, &mut found)?;
-            } else if is_image(place) {
-                found.images.push(place.clone());
-            } else {
-                read_list(place, &roots, &mut found.images, &mut findings)?;
-            }
-        }
-        let Found { mut images, others, .. } = found;
-        // The same image named by two entries counts once.
-        let mut seen = HashSet::new();
-        images.retain(|p| seen.insert(p.clone()));
-        if images.is_empty() {
-            let extensions = decode::EXTENSIONS.join(", ");
-            let first = findings.first().map(Finding::to_string);
-            return Err(DataError::NoImages { split, places, extensions, first });
-        }
-
-        let nc = yaml.names.len();
-        let cache_path = cache::place(&label_candidates(&images[0])[0], split.key());
+        let listing = listing::list(&source, split, options.single_cls)?;
+        let Listing { entries, mut findings, mut notes, category_ids, .. } = listing;
+        let reading = Reading { names: &source.names, format: source.format, single_cls: options.single_cls };
+        let images = entries.len();
+        let first = &entries[0];
+        let beside = first.coco.as_ref().map(|(file, _)| file.clone());
+        let beside = beside.or_else(|| label_file(&first.image, source.format));
+        let beside = beside.unwrap_or_else(|| all_candidates(&first.image, source.format)[0].clone());
+        let cache_path = cache::place(&beside, &source.folder(), split.key());
         let cache_folder = cache_path.parent().unwrap_or(Path::new(".")).to_path_buf();
         let cache_key = |p: &Path| p.strip_prefix(&cache_folder).unwrap_or(p).to_string_lossy().into_owned();
         let known = if options.cache { Cache::load(&cache_path) } else { Cache::default() };
-        let looked = run_parallel(&images, options.workers, progress, |image| {
-            look(image, known.headers.get(&cache_key(image)), nc, options.single_cls)
+        let looked = run_parallel(&entries, options.workers, progress, |entry| {
+            look(entry, known.headers.get(&cache_key(&entry.image)), &reading)
         });
 
-        let mut samples = Vec::with_capacity(images.len());
+        let mut samples = Vec::with_capacity(images);
         let mut headers = BTreeMap::new();
-        for (image, one) in images.iter().zip(looked) {
-            headers.extend(one.header.map(|h| (cache_key(image), h)));
+        for (entry, one) in entries.iter().zip(looked) {
+            headers.extend(one.header.map(|h| (cache_key(&entry.image), h)));
             samples.extend(one.sample);
             findings.extend(one.findings);
-        }
-        let mut notes = yaml.notes.clone();
-        if others > 0 {
-            let kinds = decode::UNDECODABLE_EXTENSIONS.join(", ");
-            notes.push(format!(
-                "{others} files of kinds that are not read are left out ({kinds}); convert them to JPEG or PNG"
-            ));
         }
         let fresh = Cache { headers };
         if options.cache
@@ -408,37 +354,40 @@ impl Dataset {
         }
         if samples.is_empty() {
             let first = findings.iter().find(|f| f.kind.concerns_image()).map(Finding::to_string).unwrap_or_default();
-            return Err(DataError::NoReadableImages { split: split.key(), count: images.len(), first });
+            return Err(DataError::NoReadableImages { split: split.key(), count: images, first });
         }
         if options.need_labels && samples.iter().all(|s| s.label_file.is_none()) {
-            let image = images[0].clone();
-            let tried = label_candidates(&image);
-            return Err(DataError::NoLabels { split: split.key(), images: images.len(), image, tried });
+            let image = entries[0].image.clone();
+            let tried = match source.format {
+                Format::Voc => voc::candidates(&image),
+                _ => listing::label_candidates(&image),
+            };
+            return Err(DataError::NoLabels { split: split.key(), images, image, tried });
         }
         if options.strict {
             let bad: Vec<&Finding> = findings.iter().filter(|f| f.kind == FindingKind::ClassOutOfRange).collect();
             if !bad.is_empty() {
                 let show = |f: &&Finding| format!("{}:{}: {}", f.file.display(), f.line.unwrap_or(1), f.value);
                 let first = bad.iter().take(5).map(show).collect();
-                let names = yaml.names.iter().enumerate().map(|(i, name)| format!("{i}: {name}")).collect();
-                return Err(DataError::ClassOutOfRange { file: yaml.file.clone(), names, count: bad.len(), first });
+                let names = source.names.iter().enumerate().map(|(i, name)| format!("{i}: {name}")).collect();
+                return Err(DataError::ClassOutOfRange { file: source.file.clone(), names, count: bad.len(), first });
             }
         }
         if options.need_labels && split == Split::Train && samples.iter().all(|s| s.labels.is_empty()) {
             let first = findings.iter().find(|f| !f.kind.concerns_image()).map(Finding::to_string);
-            return Err(DataError::NoBoxes { split: split.key(), images: images.len(), first });
+            return Err(DataError::NoBoxes { split: split.key(), images, first });
         }
-        let names = match (options.single_cls, yaml.names.as_slice()) {
+        let names = match (options.single_cls, source.names.as_slice()) {
             (true, [only]) => vec![only.clone()],
             (true, _) => vec!["object".to_string()],
             (false, names) => names.to_vec(),
         };
-        let summary = summarise(images.len(), &samples, &findings, names.len());
+        let summary = summarise(images, &samples, &findings, names.len());
         if summary.boxes == 0 && split != Split::Train {
             let split = split.key();
             notes.push(format!("`{split}` has not one box: precision, recall and mAP are 0 whatever is detected"));
         }
-        Ok(Dataset { yaml, split, names, samples, findings, summary, notes })
+        Ok(Dataset { source, split, names, samples, findings, summary, category_ids, notes })
     }
 
     /// Number of classes.
@@ -523,30 +472,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn last_images_folder_becomes_labels_and_the_text_beside_is_second() {
-        let of = |p: &str| label_candidates(Path::new(p)).iter().map(|p| p.display().to_string()).collect::<Vec<_>>();
-        assert_eq!(
-            of("/images/s/images/val/a.b.jpg"),
-            ["/images/s/labels/val/a.b.txt", "/images/s/images/val/a.b.txt"]
-        );
-        assert_eq!(of("images/a.png"), ["labels/a.txt", "images/a.txt"]);
-        assert_eq!(of("obj_train_data/images.png"), ["obj_train_data/images.txt"]);
-    }
-
-    #[test]
     fn box_sizes_are_at_the_training_size() {
         let label = Label { class: 0, cxcywh: [0.5, 0.5, 0.5, 0.25], polygon: None };
-        let sample =
-            Sample { path: "a".into(), width: 640, height: 480, labels: vec![label], label_file: Some("b".into()) };
-        let yaml = DataYaml::parse("names: [a]", Path::new("d.yaml")).unwrap();
+        let sample = Sample {
+            path: "a".into(),
+            width: 640,
+            height: 480,
+            labels: vec![label],
+            ignored: Vec::new(),
+            label_file: Some("b".into()),
+            id: None,
+        };
         let summary = summarise(1, std::slice::from_ref(&sample), &[], 1);
         let set = Dataset {
-            yaml,
+            source: Source::empty(Path::new("d.yaml"), Format::YoloYaml),
             split: Split::Train,
             names: vec!["a".into()],
             samples: vec![sample],
             findings: Vec::new(),
             summary,
+            category_ids: BTreeMap::new(),
             notes: Vec::new(),
         };
         assert_eq!(set.box_sizes(320, None), [[160.0, 60.0]]);

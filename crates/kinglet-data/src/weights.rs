@@ -63,7 +63,7 @@ mod tests {
 
     fn sample(classes: &[usize]) -> Sample {
         let labels = classes.iter().map(|&class| Label { class, cxcywh: [0.5; 4], polygon: None }).collect();
-        Sample { path: "x".into(), width: 9, height: 9, labels, label_file: None }
+        Sample { path: "x".into(), width: 9, height: 9, labels, ignored: Vec::new(), label_file: None, id: None }
     }
 
     #[test]

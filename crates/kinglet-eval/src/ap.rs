@@ -20,6 +20,8 @@ pub struct Scored {
     pub class: usize,
     /// True positive at each IoU threshold.
     pub correct: [bool; 10],
+    /// Neither right nor wrong at each IoU threshold.
+    pub ignored: [bool; 10],
 }
 
 /// Curves of one class, each with [`CURVE_POINTS`] values.
@@ -139,12 +141,14 @@ fn class_curves(class: usize, labels: usize, detections: &[&Scored]) -> ClassCur
     if detections.is_empty() {
         return curves;
     }
-    // Scores fall; their negatives rise, as interpolation wants it.
-    let falling: Vec<f64> = detections.iter().map(|detection| -detection.score).collect();
     let at = |i: usize| i as f64 / (CURVE_POINTS - 1) as f64;
     for level in 0..10 {
         let mut positives = 0.0;
-        let (recall, precision): (Vec<f64>, Vec<f64>) = detections
+        let counted: Vec<&&Scored> = detections.iter().filter(|detection| !detection.ignored[level]).collect();
+        if counted.is_empty() {
+            continue;
+        }
+        let (recall, precision): (Vec<f64>, Vec<f64>) = counted
             .iter()
             .enumerate()
             .map(|(i, detection)| {
@@ -154,6 +158,8 @@ fn class_curves(class: usize, labels: usize, detections: &[&Scored]) -> ClassCur
             .unzip();
         curves.ap[level] = average_precision(&recall, &precision);
         if level == 0 {
+            // Scores fall; their negatives rise, as interpolation wants it.
+            let falling: Vec<f64> = counted.iter().map(|detection| -detection.score).collect();
             let (full_recall, envelope) = precision_envelope(&recall, &precision);
             for i in 0..CURVE_POINTS {
                 let confidence = at(i);

@@ -39,7 +39,7 @@ pub struct CocoRecord {
     /// Which image.
     pub image_id: ImageId,
     /// Which class.
-    pub category_id: u32,
+    pub category_id: u64,
     /// Left, top, width, height in pixels of the original image, three decimals.
     pub bbox: [f64; 4],
     /// Five decimals.
@@ -47,23 +47,28 @@ pub struct CocoRecord {
 }
 
 /// The category of a class: COCO's own number where `coco91` is asked for, else the class index.
-pub fn coco_category(class: usize, coco91: bool) -> u32 {
-    if coco91 { COCO_CATEGORIES.get(class).copied().unwrap_or(class as u32) } else { class as u32 }
+pub fn coco_category(class: usize, coco91: bool) -> u64 {
+    let known = if coco91 { COCO_CATEGORIES.get(class).copied() } else { None };
+    known.map_or(class as u64, u64::from)
 }
 
-/// The records of one image, whose file name without extension is `stem`.
-pub fn coco_records(stem: &str, detections: &[Detection], coco91: bool) -> Vec<CocoRecord> {
+/// The records of one image. `category` gives the number of a class; detections of a class without one are left out.
+pub fn coco_records(
+    image_id: &ImageId,
+    detections: &[Detection],
+    category: impl Fn(usize) -> Option<u64>,
+) -> Vec<CocoRecord> {
     let round = |value: f32, scale: f64| (f64::from(value) * scale).round_ties_even() / scale;
     detections
         .iter()
-        .map(|detection| {
+        .filter_map(|detection| {
             let [x1, y1, x2, y2] = detection.xyxy;
-            CocoRecord {
-                image_id: ImageId::from_stem(stem),
-                category_id: coco_category(detection.class, coco91),
+            Some(CocoRecord {
+                image_id: image_id.clone(),
+                category_id: category(detection.class)?,
                 bbox: [x1, y1, x2 - x1, y2 - y1].map(|value| round(value, 1e3)),
                 score: round(detection.score, 1e5),
-            }
+            })
         })
         .collect()
 }
@@ -80,14 +85,15 @@ mod tests {
     #[test]
     fn records_have_coco_form() {
         let detection = Detection { xyxy: [1.0, 2.0, 11.125_4, 22.5], score: 0.876_543_2, class: 79 };
-        let records = coco_records("000000000139", &[detection], true);
+        let records = coco_records(&ImageId::from_stem("000000000139"), &[detection], |c| Some(coco_category(c, true)));
         assert_eq!(
             to_json(&records),
             r#"[{"image_id":139,"category_id":90,"bbox":[1.0,2.0,10.125,20.5],"score":0.87654}]"#
         );
-        let named = coco_records("street-7", &[detection], false);
+        let named = coco_records(&ImageId::from_stem("street-7"), &[detection], |c| Some(coco_category(c, false)));
         assert_eq!(named[0].image_id, ImageId::Name("street-7".into()));
         assert_eq!(named[0].category_id, 79);
+        assert!(coco_records(&ImageId::Number(1), &[detection], |_| None).is_empty());
         assert_eq!(ImageId::from_stem("+5"), ImageId::Name("+5".into()));
     }
 

@@ -7,7 +7,7 @@
 use kinglet_vision::boxes::iou;
 use kinglet_vision::nms::Detection;
 
-use crate::matching::LabelBox;
+use crate::matching::{IgnoredBox, LabelBox, excuses};
 
 /// Detections must score above this to count.
 pub const CONFUSION_CONF: f32 = 0.25;
@@ -43,10 +43,11 @@ impl ConfusionMatrix {
         if column == 0 { 0.0 } else { self.count(predicted, truth) as f64 / column as f64 }
     }
 
-    /// Adds one image; classes of `nc` or more are left out.
-    pub fn add(&mut self, detections: &[Detection], labels: &[LabelBox]) {
-        let found: Vec<&Detection> =
-            detections.iter().filter(|d| d.score > CONFUSION_CONF && d.class < self.nc).collect();
+    /// Adds one image; classes of `nc` or more are left out. Detections of an ignored region are no false alarms.
+    pub fn add(&mut self, detections: &[Detection], labels: &[LabelBox], ignored: &[IgnoredBox]) {
+        let found: Vec<Detection> =
+            detections.iter().copied().filter(|d| d.score > CONFUSION_CONF && d.class < self.nc).collect();
+        let excuses = excuses(&found, ignored);
         let labels: Vec<&LabelBox> = labels.iter().filter(|label| label.class < self.nc).collect();
         let mut pairs: Vec<(f32, usize, usize)> = Vec::new();
         for (l, label) in labels.iter().enumerate() {
@@ -75,8 +76,8 @@ impl ConfusionMatrix {
             let row = partner.map_or(self.nc, |d| found[d].class);
             self.counts[row * (self.nc + 1) + label.class] += 1;
         }
-        for (detection, used) in found.iter().zip(used) {
-            if !used {
+        for ((detection, used), excuse) in found.iter().zip(used).zip(excuses) {
+            if !used && excuse <= CONFUSION_IOU {
                 self.counts[detection.class * (self.nc + 1) + self.nc] += 1;
             }
         }
@@ -105,14 +106,17 @@ mod tests {
         let detections = [(0, 0.0, 0.9), (0, 20.0, 0.8), (1, 60.0, 0.7), (1, 40.0, 0.2)]
             .map(|(class, x, score)| Detection { xyxy: square(x), score, class });
         let mut matrix = ConfusionMatrix::new(2);
-        matrix.add(&detections, &labels);
+        matrix.add(&detections, &labels, &[]);
         assert_eq!(matrix.count(0, 0), 1); // hit
         assert_eq!(matrix.count(0, 1), 1); // class 1 taken for class 0
         assert_eq!(matrix.count(2, 1), 1); // the third label: its detection scores too little
         assert_eq!(matrix.count(1, 2), 1); // nothing at x = 60
         assert!((matrix.share(0, 1) - 0.5).abs() < 1e-12);
         // An image without labels still counts its false alarm.
-        matrix.add(&detections[2..3], &[]);
+        matrix.add(&detections[2..3], &[], &[]);
+        // In an ignored region it is none.
+        let region = IgnoredBox { class: 1, xyxy: square(60.0), crowd: true };
+        matrix.add(&detections[2..3], &[], &[region]);
         assert_eq!(matrix.count(1, 2), 2);
         let sum: u64 = (0..3).flat_map(|r| (0..3).map(move |c| (r, c))).map(|(r, c)| matrix.count(r, c)).sum();
         assert_eq!(sum, 5);

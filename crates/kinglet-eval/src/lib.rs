@@ -6,6 +6,7 @@
 pub mod ap;
 pub mod coco_json;
 pub mod confusion;
+pub mod label_plots;
 pub mod matching;
 pub mod metrics;
 pub mod plots;
@@ -13,6 +14,6 @@ pub mod table;
 
 pub use crate::coco_json::{CocoRecord, coco_category, coco_records};
 pub use crate::confusion::ConfusionMatrix;
-pub use crate::matching::{IOU_THRESHOLDS, LabelBox, match_detections};
+pub use crate::matching::{IOU_THRESHOLDS, IgnoredBox, LabelBox, match_detections};
 pub use crate::metrics::{ClassMetrics, Evaluator, Report};
 pub use crate::table::report_table;

@@ -2,7 +2,9 @@
 //!
 //! Source: the matching of YOLOv5-compatible validation: per image and IoU threshold, pairs of the same class with
 //! IoU >= threshold; each detection takes its best label, then each label keeps one detection, the best-scored of
-//! those that chose it. Differs from pycocotools: no crowd boxes, and a detection never falls back to a second label.
+//! those that chose it. A detection that finds no label counts neither way where it overlaps an ignored region of its class by
+//! the threshold: a crowd by the share of the detection that lies in it, as pycocotools has it, a difficult object by IoU, as
+//! the VOC devkit has it. Differs from pycocotools: a detection never falls back to a second label.
 
 use kinglet_vision::boxes::iou;
 use kinglet_vision::nms::Detection;
@@ -17,6 +19,39 @@ pub struct LabelBox {
     pub class: usize,
     /// Left, top, right, bottom in the pixels of the detections.
     pub xyxy: [f32; 4],
+}
+
+/// A place where detections are neither right nor wrong.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct IgnoredBox {
+    /// Class index.
+    pub class: usize,
+    /// Left, top, right, bottom in the pixels of the detections.
+    pub xyxy: [f32; 4],
+    /// Whether it holds many objects: any part of it may be found.
+    pub crowd: bool,
+}
+
+impl IgnoredBox {
+    /// How much of a detection it excuses, from 0 to 1.
+    pub(crate) fn overlap(&self, detection: &Detection) -> f32 {
+        if !self.crowd {
+            return iou(self.xyxy, detection.xyxy);
+        }
+        let [x1, y1, x2, y2] = detection.xyxy;
+        let area = (x2 - x1).max(0.0) * (y2 - y1).max(0.0);
+        let (w, h) = (x2.min(self.xyxy[2]) - x1.max(self.xyxy[0]), y2.min(self.xyxy[3]) - y1.max(self.xyxy[1]));
+        if area > 0.0 { w.max(0.0) * h.max(0.0) / area } else { 0.0 }
+    }
+}
+
+/// For each detection, the most that an ignored region of its class excuses of it.
+pub fn excuses(detections: &[Detection], ignored: &[IgnoredBox]) -> Vec<f32> {
+    let most = |detection: &Detection| {
+        let own = ignored.iter().filter(|region| region.class == detection.class);
+        own.map(|region| region.overlap(detection)).fold(0.0, f32::max)
+    };
+    detections.iter().map(most).collect()
 }
 
 /// For each detection, whether it is a true positive at each of [`IOU_THRESHOLDS`].
@@ -80,6 +115,17 @@ mod tests {
         assert!(!correct[0][0] && correct[1][0]);
         // At 0.95 only the perfect one is left.
         assert!(correct[0][9] && !correct[1][9]);
+    }
+
+    #[test]
+    fn a_crowd_excuses_what_lies_in_it_and_a_difficult_object_what_fits_it() {
+        let inside = found([2.0, 2.0, 6.0, 7.0], 0.9, 0);
+        let half_out = found([5.0, 0.0, 15.0, 10.0], 0.9, 0);
+        let region = |crowd| [IgnoredBox { class: 0, xyxy: SQUARE, crowd }];
+        // Of 100 pixels, 50 lie in the crowd; the IoU of the first with the square is 20 / 100.
+        assert_eq!(excuses(&[inside, half_out], &region(true)), [1.0, 0.5]);
+        assert_eq!(excuses(&[inside, half_out], &region(false)), [0.2, 50.0 / 150.0]);
+        assert_eq!(excuses(&[found(SQUARE, 0.9, 1)], &region(true)), [0.0], "of another class");
     }
 
     #[test]

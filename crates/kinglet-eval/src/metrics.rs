@@ -7,7 +7,7 @@ use kinglet_vision::nms::Detection;
 
 use crate::ap::{ApTable, CURVE_POINTS, Scored, evaluate};
 use crate::confusion::ConfusionMatrix;
-use crate::matching::{LabelBox, match_detections};
+use crate::matching::{IOU_THRESHOLDS, IgnoredBox, LabelBox, excuses, match_detections};
 
 /// Metrics of one class.
 #[derive(Debug, Clone, PartialEq)]
@@ -81,13 +81,16 @@ impl Evaluator {
     }
 
     /// Adds the image of number `index`; boxes of both kinds in the same pixels.
-    pub fn add_image(&mut self, index: usize, detections: &[Detection], labels: &[LabelBox]) {
-        let scored = detections
-            .iter()
-            .zip(match_detections(detections, labels))
-            .map(|(detection, correct)| Scored { score: f64::from(detection.score), class: detection.class, correct })
-            .collect();
-        self.confusion.add(detections, labels);
+    pub fn add_image(&mut self, index: usize, detections: &[Detection], labels: &[LabelBox], ignored: &[IgnoredBox]) {
+        let excuses = excuses(detections, ignored);
+        let one = |((detection, correct), excuse): ((&Detection, [bool; 10]), &f32)| Scored {
+            score: f64::from(detection.score),
+            class: detection.class,
+            correct,
+            ignored: std::array::from_fn(|i| !correct[i] && *excuse >= IOU_THRESHOLDS[i] as f32),
+        };
+        let scored = detections.iter().zip(match_detections(detections, labels)).zip(&excuses).map(one).collect();
+        self.confusion.add(detections, labels, ignored);
         self.seen.push(Seen { index, scored, label_classes: labels.iter().map(|label| label.class).collect() });
     }
 

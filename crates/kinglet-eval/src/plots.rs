@@ -12,16 +12,16 @@ use crate::confusion::ConfusionMatrix;
 use crate::metrics::Report;
 use crate::table::general;
 
-const WHITE: [u8; 3] = [255; 3];
-const INK: [u8; 3] = [40, 44, 52];
+pub(crate) const WHITE: [u8; 3] = [255; 3];
+pub(crate) const INK: [u8; 3] = [40, 44, 52];
 const FAINT: [u8; 3] = [228, 230, 234];
 const PALE: [u8; 3] = [186, 194, 204];
-const SERIES: [[u8; 3]; 7] =
+pub(crate) const SERIES: [[u8; 3]; 7] =
     [[0, 114, 178], [230, 159, 0], [0, 158, 115], [204, 121, 167], [213, 94, 0], [86, 180, 233], [110, 100, 90]];
 /// More classes than this are drawn alike and left out of the legend.
 const NAMED_CLASSES: usize = 12;
-const SMALL: f32 = 17.0;
-const TITLE: f32 = 21.0;
+pub(crate) const SMALL: f32 = 17.0;
+pub(crate) const TITLE: f32 = 21.0;
 
 /// A named line of points; points that are not finite leave a gap.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,17 +38,17 @@ struct Line<'a> {
     thickness: f32,
 }
 
-struct Panel {
-    left: i64,
-    top: i64,
-    width: i64,
-    height: i64,
-    x: (f64, f64),
-    y: (f64, f64),
+pub(crate) struct Panel {
+    pub(crate) left: i64,
+    pub(crate) top: i64,
+    pub(crate) width: i64,
+    pub(crate) height: i64,
+    pub(crate) x: (f64, f64),
+    pub(crate) y: (f64, f64),
 }
 
 impl Panel {
-    fn place(&self, (x, y): (f64, f64)) -> [f32; 2] {
+    pub(crate) fn place(&self, (x, y): (f64, f64)) -> [f32; 2] {
         let share = |value: f64, (low, high): (f64, f64)| ((value - low) / (high - low)).clamp(-0.01, 1.01);
         let across = self.left as f64 + share(x, self.x) * self.width as f64;
         let down = (self.top + self.height) as f64 - share(y, self.y) * self.height as f64;
@@ -56,7 +56,7 @@ impl Panel {
     }
 
     /// Grid, numbers and axis titles.
-    fn axes(&self, image: &mut Image, title: &str, x_title: &str, y_title: &str) {
+    pub(crate) fn axes(&self, image: &mut Image, title: &str, x_title: &str, y_title: &str) {
         for tick in ticks(self.x, (self.width / 90).max(2) as usize) {
             let x = self.place((tick, self.y.0))[0] as i64;
             fill_rectangle(image, x, self.top, x + 1, self.top + self.height, FAINT);
@@ -103,7 +103,9 @@ impl Panel {
 }
 
 /// Round numbers within a range, at most about `count`.
-fn ticks((low, high): (f64, f64), count: usize) -> Vec<f64> {
+fn ticks((one, other): (f64, f64), count: usize) -> Vec<f64> {
+    // An axis may fall.
+    let (low, high) = (one.min(other), one.max(other));
     let rough = (high - low) / count as f64;
     let power = 10f64.powf(rough.log10().floor());
     let step = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * power).into_iter().find(|step| *step >= rough * 0.999);
@@ -135,7 +137,7 @@ fn legend(image: &mut Image, left: i64, top: i64, entries: &[(&str, [u8; 3])]) {
 }
 
 /// Shortens a name to a width in pixels.
-fn fitted(name: &str, width: usize) -> String {
+pub(crate) fn fitted(name: &str, width: usize) -> String {
     if text_width(name, SMALL) <= width {
         return name.to_owned();
     }
@@ -306,7 +308,7 @@ pub fn plot_confusion(matrix: &ConfusionMatrix, names: &[String]) -> Image {
 }
 
 /// White over light to dark blue.
-fn heat(share: f64) -> [u8; 3] {
+pub(crate) fn heat(share: f64) -> [u8; 3] {
     let stops = [[247.0, 249.0, 252.0], [198.0, 219.0, 239.0], [86.0, 150.0, 205.0], [8.0, 48.0, 107.0]];
     let at = share.clamp(0.0, 1.0) * (stops.len() - 1) as f64;
     let low = (at as usize).min(stops.len() - 2);

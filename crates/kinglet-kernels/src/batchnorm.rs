@@ -118,6 +118,35 @@ pub fn channel_stats(z: &[f32], c: usize) -> ChannelStats {
     ChannelStats { sum, sum_sq }
 }
 
+/// The sums of `(z - mean)^2` over the rows, for each channel, in `f64`: slower than [`channel_stats`], and right where the
+/// mean is so much larger than the deviation that the difference of two large sums is not.
+///
+/// # Panics
+/// If `mean` is not as long as a row, or that does not divide the length of `z`.
+pub fn squared_deviations(z: &[f32], mean: &[f64]) -> Vec<f64> {
+    let c = mean.len();
+    check(z.len(), c, &[]);
+    let rows = (CHUNK / c).max(1);
+    let tasks = z.len().div_ceil(rows * c);
+    let mut partial = vec![0.0f64; tasks * c];
+    let sums = SendPtr(partial.as_mut_ptr());
+    parallel_for(tasks, |task| {
+        // SAFETY: each task has its own `c` sums.
+        let sums = unsafe { std::slice::from_raw_parts_mut(sums.get().add(task * c), c) };
+        for row in z[task * rows * c..].chunks_exact(c).take(rows) {
+            for ((sum, &z), mean) in sums.iter_mut().zip(row).zip(mean) {
+                let deviation = f64::from(z) - mean;
+                *sum += deviation * deviation;
+            }
+        }
+    });
+    let mut total = vec![0.0; c];
+    for part in partial.chunks_exact(c) {
+        total.iter_mut().zip(part).for_each(|(total, part)| *total += part);
+    }
+    total
+}
+
 /// Vectors of channels that are summed together: four pairs of sums fit the registers of every instruction set.
 const GROUP: usize = 4;
 
@@ -503,6 +532,15 @@ mod tests {
 
     fn narrow(v: &[f64]) -> Vec<f32> {
         v.iter().map(|&v| v as f32).collect()
+    }
+
+    #[test]
+    fn deviations_are_exact_beside_a_large_mean_on_any_number_of_threads() {
+        // 70,000 rows of two channels: -1 and 1 in turn around 1000, and always 5.
+        let z: Vec<f32> = (0..70_000).flat_map(|row| [[999.0, 5.0], [1001.0, 5.0]][row % 2]).collect();
+        assert_eq!(squared_deviations(&z, &[1000.0, 5.0]), [70_000.0, 0.0]);
+        assert_eq!(squared_deviations(&z, &[1000.0, 4.5]), [70_000.0, 17_500.0]);
+        same_bits(|| squared_deviations(&random(9, 70_000), &[0.25, 0.5]).iter().map(|&v| v as f32).collect());
     }
 
     #[test]

@@ -15,11 +15,12 @@ mod structure;
 mod summary;
 mod torch;
 mod weights;
+pub mod zoo;
 
 pub use block::{Block, Entry};
 pub use blocks::REGISTRY;
 pub use decode::Head;
-pub use model::{Model, Recording, SizeError};
+pub use model::{Model, Recording, SizeError, edit, resolve};
 pub use recorder::{Conv, Recorder};
 pub use summary::{LayerSummary, Summary};
 pub use torch::{TorchError, TorchInfo, TorchModel};

@@ -1,8 +1,8 @@
 //! A model: its resolved graph and its parameters.
 
 use crate::block::record_planned;
-use crate::{Head, REGISTRY, Recorder};
-use kinglet_spec::{GraphSpec, ResolveOptions, Source, SpecError};
+use crate::{Head, REGISTRY, Recorder, zoo};
+use kinglet_spec::{Edit, GraphSpec, ResolveOptions, Source, SpecError};
 use kinglet_tensor::{Graph, Params, Shape, Var};
 use std::sync::Arc;
 
@@ -45,13 +45,33 @@ pub struct SizeError {
     pub width: usize,
 }
 
+/// Reads a model file with all blocks and the models of the zoo at hand.
+///
+/// # Errors
+/// Whatever is wrong with the file, with its place.
+pub fn resolve(text: &str, file: &str, options: &ResolveOptions) -> Result<GraphSpec, SpecError> {
+    kinglet_spec::resolve(text, file, REGISTRY, &with_zoo(options))
+}
+
+/// Changes a model file; the new text is the result's `yaml`.
+///
+/// # Errors
+/// Whatever is wrong with the file or the change, with its place.
+pub fn edit(text: &str, file: &str, options: &ResolveOptions, change: &Edit<'_>) -> Result<GraphSpec, SpecError> {
+    kinglet_spec::edit(text, file, REGISTRY, &with_zoo(options), change)
+}
+
+fn with_zoo(options: &ResolveOptions) -> ResolveOptions {
+    ResolveOptions { models: zoo::MODELS, ..options.clone() }
+}
+
 impl Model {
     /// Resolves a model file.
     ///
     /// # Errors
     /// Whatever is wrong with the file, with its place.
     pub fn from_yaml(text: &str, file: &str, options: &ResolveOptions) -> Result<Self, SpecError> {
-        kinglet_spec::resolve(text, file, REGISTRY, options).map(Model::new)
+        resolve(text, file, options).map(Model::new)
     }
 
     /// Declares the parameters of a resolved graph.

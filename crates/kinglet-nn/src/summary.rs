@@ -85,6 +85,12 @@ impl Summary {
     pub fn gflops(&self) -> f64 {
         self.macs as f64 * 2.0 / 1e9
     }
+
+    /// `1,872,157 parameters, 4.47 GFLOP at 640x640`.
+    pub fn totals(&self) -> String {
+        let Shape { height, width, .. } = self.image;
+        format!("{} parameters, {:.2} GFLOP at {width}x{height}", grouped(self.params), self.gflops())
+    }
 }
 
 /// Columns for the arguments, at most.
@@ -121,16 +127,7 @@ impl fmt::Display for Summary {
                 l.macs as f64 * 2e-9
             )?;
         }
-        write!(
-            f,
-            "{} summary: {} layers, {} parameters, {:.2} GFLOP at {}x{}",
-            self.name,
-            self.layers.len(),
-            grouped(self.params),
-            self.gflops(),
-            self.image.width,
-            self.image.height
-        )
+        write!(f, "{} summary: {} layers, {}", self.name, self.layers.len(), self.totals())
     }
 }
 

@@ -32,15 +32,16 @@ fn decode_level(b: &mut Builder<'_>, head: &Head, level: usize, raw: &str, shape
 
     // (2 s - 0.5 + cell) x stride, with the constants multiplied out.
     let factor = b.floats(place("xy.factor"), &[], vec![2.0 * stride]);
-    let corners = corners(b, level, raw, shape, stride);
+    let corners = corners(b, level, anchors.len(), raw, shape, stride);
     let xy = b.node("Mul", place("xy.scaled"), &[&xy, &factor], vec![]);
     let xy = b.node("Add", place("xy"), &[&xy, &corners], vec![]);
 
-    // (2 s)^2 x anchor = s^2 x (4 anchor).
+    // (2 s)^2 x anchor = s^2 x (4 anchor). Old releases of OpenCV take no constant that is to be repeated.
+    let rows = if b.dynamic { 1 } else { shape.pixels() };
     let sizes = b.floats(
         place("wh.anchors"),
-        &[1, anchors.len(), 1, 2],
-        anchors.iter().flatten().map(|side| 4.0 * side).collect(),
+        &[1, anchors.len(), rows, 2],
+        anchors.iter().flat_map(|sides| sides.repeat(rows)).map(|side| 4.0 * side).collect(),
     );
     let square = b.node("Mul", place("wh.square"), &[&wh, &wh], vec![]);
     let wh = b.node("Mul", place("wh"), &[&square, &sizes], vec![]);
@@ -50,12 +51,13 @@ fn decode_level(b: &mut Builder<'_>, head: &Head, level: usize, raw: &str, shape
 }
 
 /// `(cell - 0.5) x stride` of each cell, column and row: a constant, or computed from the level's size where that is free.
-fn corners(b: &mut Builder<'_>, level: usize, raw: &str, shape: Shape, stride: f32) -> String {
+fn corners(b: &mut Builder<'_>, level: usize, anchors: usize, raw: &str, shape: Shape, stride: f32) -> String {
     let place = |what: &str| format!("decode.{level}.{what}");
     if !b.dynamic {
         let [h, w] = shape.size();
-        let corners = (0..h * w).flat_map(|i| [i % w, i / w]).map(|cell| (cell as f32 - 0.5) * stride).collect();
-        return b.floats(place("xy.corners"), &[1, 1, h * w, 2], corners);
+        let corners = (0..h * w).flat_map(|i| [i % w, i / w]).map(|cell| (cell as f32 - 0.5) * stride);
+        let corners = corners.collect::<Vec<_>>().repeat(anchors);
+        return b.floats(place("xy.corners"), &[1, anchors, h * w, 2], corners);
     }
     let size = b.node("Shape", place("size"), &[raw], vec![]);
     let [height, width] = [("height", 2), ("width", 3)].map(|(what, axis)| {

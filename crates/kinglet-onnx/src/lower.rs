@@ -13,6 +13,9 @@ use std::collections::HashSet;
 /// Slices to the end of an axis name this.
 pub(crate) const TO_THE_END: i64 = i64::MAX;
 
+/// Slope and offset of hard-sigmoid in this family.
+const SIXTH_AND_HALF: [f32; 2] = [1.0 / 6.0, 0.5];
+
 /// Writes nodes and constants; names are unique.
 #[derive(Debug)]
 pub(crate) struct Builder<'a> {
@@ -208,7 +211,7 @@ impl<'a> Builder<'a> {
         let [ph, pw] = unit.padding;
         let attributes = vec![
             ("kernel_shape", both(unit.kernel)),
-            ("strides", both([unit.stride; 2])),
+            ("strides", both(unit.stride)),
             ("pads", Ints([ph, pw, ph, pw].map(|p| p as i64).to_vec())),
             ("dilations", both([unit.dilation; 2])),
             ("group", Int(unit.groups as i64)),
@@ -269,13 +272,17 @@ impl<'a> Builder<'a> {
         match activation {
             Activation::Identity => x.to_owned(),
             Activation::Relu => self.node("Relu", name, &[x], vec![]),
-            Activation::Relu6 => self.clip([0.0, 6.0], x, name),
+            Activation::Relu6 => {
+                let low = self.floats(format!("{name}.min"), &[], vec![0.0]);
+                let high = self.floats(format!("{name}.max"), &[], vec![6.0]);
+                self.node("Clip", name, &[x, &low, &high], vec![])
+            }
             Activation::LeakyRelu(slope) => self.node("LeakyRelu", name, &[x], vec![("alpha", Float(slope))]),
-            Activation::HardSigmoid => self.hard_sigmoid(x, name),
+            Activation::HardSigmoid => self.hard_sigmoid(SIXTH_AND_HALF, x, name),
             // The operator of its own came with set 14.
             Activation::HardSwish if self.opset >= 14 => self.node("HardSwish", name, &[x], vec![]),
             Activation::HardSwish => {
-                let gate = self.hard_sigmoid(x, &format!("{name}.gate"));
+                let gate = self.hard_sigmoid(SIXTH_AND_HALF, x, &format!("{name}.gate"));
                 self.node("Mul", name, &[x, &gate], vec![])
             }
             Activation::Sigmoid => self.node("Sigmoid", name, &[x], vec![]),
@@ -291,15 +298,9 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn clip(&mut self, [low, high]: [f32; 2], x: &str, name: &str) -> String {
-        let low = self.floats(format!("{name}.min"), &[], vec![low]);
-        let high = self.floats(format!("{name}.max"), &[], vec![high]);
-        self.node("Clip", name, &[x, &low, &high], vec![])
-    }
-
     /// The operator's own default slope is 0.2, so it is always written.
-    fn hard_sigmoid(&mut self, x: &str, name: &str) -> String {
-        self.node("HardSigmoid", name, &[x], vec![("alpha", Float(1.0 / 6.0)), ("beta", Float(0.5))])
+    fn hard_sigmoid(&mut self, [slope, offset]: [f32; 2], x: &str, name: &str) -> String {
+        self.node("HardSigmoid", name, &[x], vec![("alpha", Float(slope)), ("beta", Float(offset))])
     }
 
     fn max_pool(&mut self, pool: &MaxPool, x: &str, name: &str) -> String {
@@ -408,9 +409,9 @@ impl<'a> Builder<'a> {
         let mean = self.node("GlobalAveragePool", format!("{name}.pool"), &[x], vec![]);
         let hidden = self.linear(op.reduce, [op.hidden, x_shape.c], &mean, [1.0, 0.0]);
         let hidden = self.activation(Activation::Relu, &hidden, &format!("{name}.act"));
-        // x / 6 + 1/2 is in the layer. OpenCV 5.0 takes any `HardSigmoid` before a product for h-swish.
-        let gate = self.linear(op.expand, [x_shape.c, op.hidden], &hidden, [1.0 / 6.0, 0.5]);
-        let gate = self.clip([0.0, 1.0], &gate, &format!("{name}.gate"));
+        // x / 6 + 1/2 is in the layer: OpenCV (4.6, 5.0) takes a `HardSigmoid` of this slope before any product for h-swish.
+        let gate = self.linear(op.expand, [x_shape.c, op.hidden], &hidden, SIXTH_AND_HALF);
+        let gate = self.hard_sigmoid([1.0, 0.0], &gate, &format!("{name}.gate"));
         let y = self.node("Mul", format!("{name}.scale"), &[x, &gate], vec![]);
         self.activation(op.activation, &y, &format!("{name}.scale.act"))
     }
@@ -432,12 +433,12 @@ impl<'a> Builder<'a> {
 
 /// A 1x1 convolution.
 pub(crate) const POINTWISE: ConvGeometry =
-    ConvGeometry { kernel: [1, 1], stride: 1, padding: [0, 0], dilation: 1, groups: 1 };
+    ConvGeometry { kernel: [1, 1], stride: [1, 1], padding: [0, 0], dilation: 1, groups: 1 };
 
 /// The geometry that a `Conv` node states.
 pub(crate) struct ConvGeometry {
     pub(crate) kernel: [usize; 2],
-    pub(crate) stride: usize,
+    pub(crate) stride: [usize; 2],
     pub(crate) padding: [usize; 2],
     pub(crate) dilation: usize,
     pub(crate) groups: usize,

@@ -12,7 +12,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let (nc, side, repeats): (usize, usize, usize) = (nc.parse()?, size.parse()?, repeats.parse()?);
     kinglet_kernels::threads::set_threads(threads.parse()?);
-    let options = ResolveOptions { nc: Some(nc), image: [side; 2], channels: 3 };
+    let options = ResolveOptions { nc: Some(nc), image: [side; 2], ..Default::default() };
     let mut model = Model::from_yaml(&std::fs::read_to_string(model)?, model, &options)?;
     model.params.initialise(0);
     let mut detector = Detector::new(model);

@@ -81,6 +81,20 @@ pub enum SpecErrorKind {
         /// The name as written.
         written: String,
     },
+    /// A backbone's name that no known model has.
+    #[error("unknown backbone `{written}`")]
+    UnknownBackbone {
+        /// The name as written.
+        written: String,
+    },
+    /// A level that the head asks for and the backbone does not reach.
+    #[error("the backbone has no level P{level} (stride {stride})")]
+    MissingLevel {
+        /// Its number.
+        level: u32,
+        /// Its stride.
+        stride: usize,
+    },
     /// A `from` that is not an earlier layer.
     #[error("`from` is {from}, which is not an earlier layer")]
     Reference {

@@ -20,12 +20,14 @@ pub enum Source {
 pub struct LayerSpec {
     /// Its number across backbone and head, from 0.
     pub index: usize,
-    /// `from` as written; one number where the file has a number.
+    /// `from` as written, one number where the file has a number; levels are replaced by their rows.
     pub from: Vec<i64>,
     /// The same, resolved.
     pub inputs: Vec<Source>,
     /// Repeat count after the depth multiple.
     pub number: usize,
+    /// The first argument where it is channels that the width multiple scales: after that.
+    pub c_out: Option<usize>,
     /// The block's own name.
     pub block: &'static str,
     /// The block.
@@ -75,7 +77,7 @@ pub struct GraphSpec {
     pub warnings: Vec<Diagnostic>,
     /// The shape of the image that all shapes were computed for.
     pub image: Shape,
-    /// The text as read.
+    /// The text as read; with the backbone's rows written out where the file gives its name.
     pub yaml: String,
 }
 

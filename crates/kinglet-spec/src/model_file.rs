@@ -1,10 +1,12 @@
 //! The keys and rows of a model file, each with its place, before any rule is applied.
 //!
 //! Source: YOLOv5's keys: nc, depth_multiple, width_multiple, anchors, backbone, head; optional ch, activation,
-//! channel_multiple; inplace and names have no meaning here. Rows are `[from, number, module, args]`.
+//! channel_multiple; inplace and names have no meaning here. Rows are `[from, number, module, args]`. Own additions: the
+//! name of a model as `backbone`, and levels such as `P4` as `from`.
 
 use crate::block::Activation;
 use crate::error::SpecErrorKind;
+use crate::levels::{COARSEST, Reference, STOCK};
 use crate::limits;
 use crate::nearest::nearest_names;
 use crate::value::{parse_float, parse_int};
@@ -32,22 +34,37 @@ pub(crate) enum Anchors {
     Count(usize),
 }
 
+/// What a file's multiples make of its rows.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct Multiples {
+    pub depth: f64,
+    pub width: f64,
+    /// Scaled channels are rounded up to a multiple of this.
+    pub channel: usize,
+}
+
+/// YOLOv5 rounds channels up to multiples of 8.
+pub(crate) const CHANNEL_MULTIPLE: usize = 8;
+
 pub(crate) struct ModelFile<'a> {
     pub nc: Option<(usize, Place)>,
-    pub depth_multiple: f64,
-    pub width_multiple: f64,
+    pub multiples: Multiples,
     pub anchors: Anchors,
     pub anchors_place: Place,
     pub channels: Option<usize>,
     pub activation: Activation,
-    pub channel_multiple: usize,
+    /// The model whose backbone is to stand before `rows`, which are those of the head alone then.
+    pub backbone_of: Option<(&'a str, Place)>,
     pub rows: Vec<Row<'a>>,
     pub backbone_len: usize,
 }
 
+#[derive(Clone)]
 pub(crate) struct Row<'a> {
     pub place: Place,
-    pub from: Vec<i64>,
+    /// Those of the file that the row comes from.
+    pub multiples: Multiples,
+    pub from: Vec<Reference>,
     pub from_places: Vec<Place>,
     pub number: usize,
     pub number_place: Place,
@@ -96,7 +113,8 @@ impl<'a> ModelFile<'a> {
         let depth_multiple = multiple("depth_multiple")?;
         let width_multiple = multiple("width_multiple")?;
         let channels = whole("ch", limits::CHANNELS)?.map(|c| c.0);
-        let channel_multiple = whole("channel_multiple", 1024)?.map_or(8, |c| c.0);
+        let channel_multiple = whole("channel_multiple", 1024)?.map_or(CHANNEL_MULTIPLE, |c| c.0);
+        let multiples = Multiples { depth: depth_multiple, width: width_multiple, channel: channel_multiple };
         let activation = match get("activation") {
             None => Activation::default(),
             Some(node) => node
@@ -114,21 +132,44 @@ impl<'a> ModelFile<'a> {
         let backbone = require("backbone", "a model file lists its rows under `backbone:` and `head:`")?;
         let head = require("head", "a model file lists its rows under `backbone:` and `head:`")?;
         let mut rows = Vec::new();
-        read_rows("backbone", backbone, &mut rows)?;
+        let backbone_of = backbone_name(backbone)?;
+        if backbone_of.is_none() {
+            read_rows("backbone", backbone, 0, multiples, &mut rows)?;
+        }
         let backbone_len = rows.len();
-        read_rows("head", head, &mut rows)?;
+        // Under a named backbone the head's rows count on from those of YOLOv5's.
+        let before = if backbone_of.is_some() { STOCK.len() } else { 0 };
+        read_rows("head", head, before, multiples, &mut rows)?;
         Ok(Self {
             nc,
-            depth_multiple,
-            width_multiple,
+            multiples,
             anchors,
             anchors_place: anchors_node.place,
             channels,
             activation,
-            channel_multiple,
+            backbone_of,
             rows,
             backbone_len,
         })
+    }
+}
+
+impl<'a> ModelFile<'a> {
+    /// The multiples of all rows, where they are the same.
+    pub(crate) fn common_multiples(&self) -> Option<Multiples> {
+        self.rows.iter().all(|row| row.multiples == self.multiples).then_some(self.multiples)
+    }
+
+    /// This file's keys and head behind the backbone of `other`, whose multiples that keeps.
+    pub(crate) fn on_backbone(mut self, other: &ModelFile<'a>) -> Self {
+        let backbone = &other.rows[..other.backbone_len];
+        for from in self.rows.iter_mut().flat_map(|row| &mut row.from) {
+            *from = from.on_backbone(backbone.len());
+        }
+        self.rows.splice(..0, backbone.iter().cloned());
+        self.backbone_len = backbone.len();
+        self.backbone_of = None;
+        self
     }
 }
 
@@ -182,9 +223,37 @@ fn read_anchors(node: &Node<'_>) -> Result<Anchors> {
     Ok(Anchors::Given(all))
 }
 
-fn read_rows<'a>(section: &str, node: &'a Node<'a>, rows: &mut Vec<Row<'a>>) -> Result<()> {
+/// The name where `backbone` has one instead of rows.
+fn backbone_name<'a>(node: &'a Node<'a>) -> Result<Option<(&'a str, Place)>> {
+    let name = |node: &'a Node<'a>| node.text().filter(|t| !t.is_empty() && parse_float(t).is_none());
+    if let Some(name) = name(node) {
+        return Ok(Some((name, node.place)));
+    }
+    // A row is never a bare word, so one at the top of the list was meant as a name.
+    match node.list().unwrap_or_default().first().and_then(|item| Some((name(item)?, item))) {
+        None => Ok(None),
+        Some((name, item)) => {
+            let expected = "either the name of a model or a list of rows `[from, number, module, args]`, not both";
+            Err(wrong("`backbone`", expected, item)
+                .hint(format!("to take the backbone of `{name}`, write `backbone: {name}` and no rows under it")))
+        }
+    }
+}
+
+/// Appends a section's rows; the first of the file is number `before`.
+fn read_rows<'a>(
+    section: &str,
+    node: &'a Node<'a>,
+    before: usize,
+    multiples: Multiples,
+    rows: &mut Vec<Row<'a>>,
+) -> Result<()> {
     let Some(items) = node.list() else {
-        return Err(wrong(format!("`{section}`"), "a list of rows `[from, number, module, args]`", node));
+        let expected = match section {
+            "backbone" => "a list of rows `[from, number, module, args]`, or the name of a model",
+            _ => "a list of rows `[from, number, module, args]`",
+        };
+        return Err(wrong(format!("`{section}`"), expected, node));
     };
     if items.is_empty() {
         return Err(wrong(format!("`{section}`"), "a list with at least one row", node));
@@ -194,12 +263,23 @@ fn read_rows<'a>(section: &str, node: &'a Node<'a>, rows: &mut Vec<Row<'a>>) -> 
             let kind = SpecErrorKind::Limit { what: "the number of rows".into(), limit: limits::LAYERS };
             return Err(Trouble::at(item.place, kind));
         }
-        rows.push(read_row(item, rows.len())?);
+        rows.push(read_row(item, before + rows.len(), multiples)?);
     }
     Ok(())
 }
 
-fn read_row<'a>(node: &'a Node<'a>, index: usize) -> Result<Row<'a>> {
+fn wrong_from(what: String, found: &Node<'_>) -> Trouble {
+    let trouble = wrong(what, "a layer number or a list of layer numbers", found);
+    match found.text() {
+        Some(text) if text.starts_with('P') => {
+            trouble.hint(format!("a level of the backbone is written P1 to P{COARSEST}; P4 is the one of stride 16"))
+        }
+        _ => trouble,
+    }
+}
+
+/// Reads the row of that number.
+pub(crate) fn read_row<'a>(node: &'a Node<'a>, index: usize, multiples: Multiples) -> Result<Row<'a>> {
     let Some(fields) = node.list() else {
         return Err(wrong(format!("layer {index}"), "a row `[from, number, module, args]`", node));
     };
@@ -217,20 +297,21 @@ fn read_row<'a>(node: &'a Node<'a>, index: usize) -> Result<Row<'a>> {
 
     let what = |field: &str| format!("`{field}` of layer {index}");
     let one = |n: &Node<'_>| n.text().and_then(parse_int);
+    let reference = |n: &Node<'_>| n.text().and_then(Reference::from_written);
     let (from_values, from_places) = match &from.data {
         Data::List(items) if !items.is_empty() && items.len() <= limits::LIST => {
             let mut values = Vec::new();
             for item in items {
-                let Some(value) = one(item) else {
-                    return Err(wrong(what("from"), "a layer number or a list of layer numbers", item));
+                let Some(value) = reference(item) else {
+                    return Err(wrong_from(what("from"), item));
                 };
                 values.push(value);
             }
             (values, items.iter().map(|i| i.place).collect())
         }
-        _ => match one(from) {
+        _ => match reference(from) {
             Some(value) => (vec![value], vec![from.place]),
-            None => return Err(wrong(what("from"), "a layer number or a list of layer numbers", from)),
+            None => return Err(wrong_from(what("from"), from)),
         },
     };
 
@@ -258,6 +339,7 @@ fn read_row<'a>(node: &'a Node<'a>, index: usize) -> Result<Row<'a>> {
     }
     Ok(Row {
         place: node.place,
+        multiples,
         from: from_values,
         from_places,
         number: number_value,

@@ -7,16 +7,18 @@
 use crate::anchors;
 use crate::block::{BlockKind, Context, Repeats, Shape, Width, find_block};
 use crate::cursor::ArgCursor;
-use crate::diagnostic::{Diagnostic, Location, Severity};
+use crate::diagnostic::{Diagnostic, Severity};
 use crate::error::{SpecError, SpecErrorKind};
 use crate::graph::{GraphSpec, LayerSpec, Source};
+use crate::layout::layout;
+use crate::levels::{self, Reference, STOCK};
 use crate::limits;
-use crate::model_file::{Anchors, ModelFile, Row};
+use crate::model_file::{Anchors, ModelFile, Multiples, Row};
 use crate::nearest::nearest_names;
+use crate::page::{Page, Pages};
 use crate::rounding::{repeats_after_depth, scaled_channels};
 use crate::value::{Value, quoted};
 use crate::yaml::{self, Place, Trouble};
-use std::sync::Arc;
 
 /// What the caller knows beyond the model file.
 #[derive(Clone, Debug)]
@@ -27,12 +29,14 @@ pub struct ResolveOptions {
     pub image: [usize; 2],
     /// Channels of the image where the file has no `ch`.
     pub channels: usize,
+    /// Name and text of each model whose backbone a file may name.
+    pub models: &'static [(&'static str, &'static str)],
 }
 
 impl Default for ResolveOptions {
-    /// The file's own classes, and a colour image of 256 x 256.
+    /// The file's own classes, a colour image of 256 x 256, and no other models.
     fn default() -> Self {
-        Self { nc: None, image: [256, 256], channels: 3 }
+        Self { nc: None, image: [256, 256], channels: 3, models: &[] }
     }
 }
 
@@ -46,61 +50,81 @@ pub fn resolve(
     registry: &[&'static dyn BlockKind],
     options: &ResolveOptions,
 ) -> Result<GraphSpec, SpecError> {
-    let file: Arc<str> = file.into();
-    let page = Page { file, text, lines: text.lines().collect() };
-    let read = || -> Result<GraphSpec, Trouble> {
-        if text.len() > limits::TEXT_BYTES {
-            let what = "the size of the model file in bytes".into();
-            return Err(Trouble::nowhere(SpecErrorKind::Limit { what, limit: limits::TEXT_BYTES }));
-        }
-        let Some(root) = yaml::parse(text)? else {
-            let hint = "the zoo's files, such as `yolov5n.yaml`, are a place to begin";
-            return Err(Trouble::nowhere(SpecErrorKind::Empty).hint(hint));
-        };
-        let model = ModelFile::read(&root)?;
-        Resolver::new(&page, registry, options, &model)?.run(&model)
+    let alone = Pages(vec![Page::new(file, text)]);
+    let root = root(text, 0).map_err(|t| alone.error(t))?;
+    let head = ModelFile::read(&root).map_err(|t| alone.error(t))?;
+    if head.backbone_of.is_none() {
+        return run(&alone, registry, options, &head).map_err(|t| alone.error(t));
+    }
+    let (name, other) = backbone_of(&head, options).map_err(|t| alone.error(t))?;
+    let pages = Pages(vec![Page::new(file, text), Page::new(&format!("{name}.yaml"), other)]);
+    let combined = || {
+        let root = self::root(other, 1)?;
+        let model = head.on_backbone(&ModelFile::read(&root)?);
+        let mut graph = run(&pages, registry, options, &model).map_err(|t| counted_on(t, name, &model))?;
+        graph.yaml = layout(&model, &graph);
+        Ok(graph)
     };
-    read().map_err(|trouble| page.error(trouble))
+    combined().map_err(|t| pages.error(t))
 }
 
-/// The text with its name, for turning places into messages.
-struct Page<'a> {
-    file: Arc<str>,
-    text: &'a str,
-    lines: Vec<&'a str>,
+/// The text as a tree.
+pub(crate) fn root(text: &str, page: usize) -> Result<yaml::Node<'_>, Trouble> {
+    if text.len() > limits::TEXT_BYTES {
+        let what = "the size of the model file in bytes".into();
+        return Err(Trouble::nowhere(SpecErrorKind::Limit { what, limit: limits::TEXT_BYTES }));
+    }
+    yaml::parse(text, page)?.ok_or_else(|| {
+        let hint = "the zoo's files, such as `yolov5n.yaml`, are a place to begin";
+        Trouble::nowhere(SpecErrorKind::Empty).hint(hint)
+    })
 }
 
-impl Page<'_> {
-    fn location(&self, place: Place) -> Location {
-        // A value that goes on in further lines is marked to the end of its first line.
-        let line = self.lines.get(place.line - 1).map_or(0, |l| l.trim_end().chars().count());
-        let rest = line.saturating_sub(place.column - 1).max(1);
-        Location { file: self.file.clone(), line: place.line, column: place.column, length: place.length.min(rest) }
-    }
+/// Applies all rules to what was read.
+pub(crate) fn run(
+    pages: &Pages<'_>,
+    registry: &[&'static dyn BlockKind],
+    options: &ResolveOptions,
+    model: &ModelFile<'_>,
+) -> Result<GraphSpec, Trouble> {
+    Resolver::new(pages, registry, options, model)?.run(model)
+}
 
-    fn put(&self, diagnostic: &mut Diagnostic, place: Place) {
-        diagnostic.excerpt = self.lines.get(place.line - 1).map(|l| (*l).to_owned());
-        diagnostic.location = Some(self.location(place));
+/// The model that `backbone` names, among those that the caller knows.
+fn backbone_of(model: &ModelFile<'_>, options: &ResolveOptions) -> Result<(&'static str, &'static str), Trouble> {
+    let (written, place) = model.backbone_of.expect("asked for where a name is given");
+    let stem = written.strip_suffix(".yaml").unwrap_or(written);
+    if let Some(found) = options.models.iter().find(|(name, _)| *name == stem) {
+        return Ok(*found);
     }
+    let kind = SpecErrorKind::UnknownBackbone { written: quoted(written).trim_matches('`').to_owned() };
+    let trouble = Trouble::at(place, kind);
+    let names = || options.models.iter().map(|(name, _)| *name);
+    let near = nearest_names(stem, names());
+    let trouble = match near.is_empty() {
+        false => trouble.hint(format!("did you mean `{}`?", near.join("` or `"))),
+        true if options.models.is_empty() => trouble.note("no models are built in here"),
+        true => trouble.note(format!("the built-in models are {}", names().collect::<Vec<_>>().join(", "))),
+    };
+    Err(trouble.hint("give the rows of a backbone of your own, or put them in with `kinglet swap --backbone FILE`"))
+}
 
-    fn error(&self, trouble: Trouble) -> SpecError {
-        let mut diagnostic = Diagnostic::new(Severity::Error, trouble.kind.to_string());
-        match trouble.place {
-            Some(place) => self.put(&mut diagnostic, place),
-            // Without a place the file is named all the same.
-            None => diagnostic.notes.push(format!("in {}", self.file)),
-        }
-        diagnostic.notes.extend(trouble.notes);
-        diagnostic.hints = trouble.hints;
-        if let Some(name) = trouble.block {
-            diagnostic.message = format!("{name} {}", diagnostic.message);
-        }
-        SpecError { kind: *trouble.kind, diagnostic: Box::new(diagnostic) }
-    }
+/// Adds how the layers of a message are counted, which the file with a named backbone does not show.
+fn counted_on(trouble: Trouble, name: &str, model: &ModelFile<'_>) -> Trouble {
+    let (backbone, last) = (model.backbone_len, model.rows.len() - 1);
+    let stock = STOCK.len();
+    trouble
+        .note(format!(
+            "layers 0 to {} are the backbone of `{name}`; the head's layers {backbone} to {last} are {stock} to {} in this \
+             file's numbers",
+            backbone - 1,
+            last - backbone + stock
+        ))
+        .hint("numbers in the head count as on YOLOv5's backbone of ten rows; a level may be written as such, e.g. P4")
 }
 
 struct Resolver<'a> {
-    page: &'a Page<'a>,
+    pages: &'a Pages<'a>,
     registry: &'a [&'static dyn BlockKind],
     image: Shape,
     nc: usize,
@@ -116,7 +140,7 @@ struct Resolver<'a> {
 
 impl<'a> Resolver<'a> {
     fn new(
-        page: &'a Page<'a>,
+        pages: &'a Pages<'a>,
         registry: &'a [&'static dyn BlockKind],
         options: &ResolveOptions,
         model: &ModelFile<'_>,
@@ -126,7 +150,7 @@ impl<'a> Resolver<'a> {
             (Some((file_nc, place)), Some(nc)) if file_nc != nc => {
                 let message = format!("nc {file_nc} in the model file is replaced by {nc} of the data set");
                 let mut note = Diagnostic::new(Severity::Note, message);
-                page.put(&mut note, place);
+                pages.put(&mut note, place);
                 warnings.push(note);
                 nc
             }
@@ -163,7 +187,7 @@ impl<'a> Resolver<'a> {
             Anchors::Count(n) => (*n, Vec::new()),
         };
         Ok(Self {
-            page,
+            pages,
             registry,
             image: Shape { channels, height, width },
             nc,
@@ -191,13 +215,15 @@ impl<'a> Resolver<'a> {
             return Err(Trouble::at(place, kind).note(format!("layer {head} is the last row")).hint(hint));
         }
         self.warn_of_unused(model);
-        let name = self.page.file.rsplit(['/', '\\']).next().unwrap_or_default();
+        // Rows of different multiples are those of two files; written out as one, their values stand as they are.
+        let multiples = model.common_multiples().unwrap_or(Multiples { depth: 1.0, width: 1.0, ..model.multiples });
+        let name = self.pages.0[0].file.rsplit(['/', '\\']).next().unwrap_or_default();
         let name = name.rsplit_once('.').map_or(name, |(stem, _)| stem).to_owned();
         Ok(GraphSpec {
             name,
             nc: self.nc,
-            depth_multiple: model.depth_multiple,
-            width_multiple: model.width_multiple,
+            depth_multiple: multiples.depth,
+            width_multiple: multiples.width,
             anchors: self.anchors,
             placeholder_anchors: matches!(model.anchors, Anchors::Count(_)),
             activation: model.activation,
@@ -207,7 +233,7 @@ impl<'a> Resolver<'a> {
             backbone_len: model.backbone_len,
             warnings: self.warnings,
             image: self.image,
-            yaml: self.page.text.to_owned(),
+            yaml: self.pages.0[0].text.to_owned(),
         })
     }
 
@@ -218,11 +244,11 @@ impl<'a> Resolver<'a> {
             let note = format!("layer {index} of layers 0 to {}", model.rows.len() - 1);
             return Err(Trouble::at(row.place, kind).note(note).hint("move the row to the end of `head`"));
         }
-        let inputs = self.inputs(row, index, model.rows.len())?;
+        let inputs = self.inputs(model, row, index)?;
         let shapes: Vec<Shape> = inputs.iter().map(|s| self.shape(*s)).collect();
         let strides: Vec<usize> = shapes.iter().map(|s| self.stride(*s)).collect();
 
-        let number = repeats_after_depth(row.number, model.depth_multiple);
+        let number = repeats_after_depth(row.number, row.multiples.depth);
         if number > limits::REPEATS {
             let what = format!("`number` of layer {index} after the depth multiple");
             return Err(Trouble::at(row.number_place, SpecErrorKind::Limit { what, limit: limits::REPEATS }));
@@ -241,7 +267,7 @@ impl<'a> Resolver<'a> {
         let c_out = match (block.width(), values.first()) {
             (Width::Scaled, Some(Value::Int(written))) if *written > 0 => {
                 let written = usize::try_from(*written).unwrap_or(usize::MAX);
-                let c_out = self.scale(model, row, index, written)?;
+                let c_out = self.scale(row, index, written)?;
                 values[0] = Value::Int(i64::try_from(c_out).unwrap_or(i64::MAX));
                 Some(c_out)
             }
@@ -292,7 +318,8 @@ impl<'a> Resolver<'a> {
         let output = output.expect("a repeat count is at least one");
         Ok(LayerSpec {
             index,
-            from: row.from.clone(),
+            from: row.from.iter().zip(&inputs).map(|(from, input)| as_number(*from, *input, index)).collect(),
+            c_out,
             args_text: self.args_text(block, &values, &shapes, inside),
             inputs,
             number,
@@ -303,7 +330,7 @@ impl<'a> Resolver<'a> {
             input_shapes: shapes,
             output,
             stride: self.stride(output),
-            location: self.page.location(row.place),
+            location: self.pages.location(row.place),
         })
     }
 
@@ -321,19 +348,47 @@ impl<'a> Resolver<'a> {
         Err(trouble.hint("`kinglet blocks` lists every block with its arguments"))
     }
 
-    fn inputs(&self, row: &Row<'_>, index: usize, rows: usize) -> Result<Vec<Source>, Trouble> {
-        let resolve = |(from, place): (&i64, &Place)| {
-            let from = *from;
+    fn inputs(&self, model: &ModelFile<'_>, row: &Row<'_>, index: usize) -> Result<Vec<Source>, Trouble> {
+        let resolve = |(from, place): (&Reference, &Place)| {
+            let from = match *from {
+                Reference::Level(level) => return self.tap(model, level, index, *place),
+                Reference::Row(from) => from,
+            };
             if from == -1 && index == 0 {
                 return Ok(Source::Image);
             }
             let absolute = if from < 0 { i64::try_from(index).unwrap_or(i64::MAX).saturating_add(from) } else { from };
             match usize::try_from(absolute) {
                 Ok(layer) if layer < index => Ok(Source::Layer(layer)),
-                _ => Err(reference_trouble(from, index, rows, *place)),
+                _ => Err(reference_trouble(from, index, model.rows.len(), *place)),
             }
         };
         row.from.iter().zip(&row.from_places).map(resolve).collect()
+    }
+
+    /// The backbone's row for a level that the head names.
+    fn tap(&self, model: &ModelFile<'_>, level: u32, index: usize, place: Place) -> Result<Source, Trouble> {
+        let height = self.image.height;
+        if index < model.backbone_len {
+            let expected = "a layer number; levels are for rows of the head".into();
+            let kind = SpecErrorKind::Value {
+                what: format!("`from` of layer {index}"),
+                expected,
+                found: format!("`P{level}`"),
+            };
+            return Err(Trouble::at(place, kind));
+        }
+        let backbone = &self.layers[..model.backbone_len];
+        if let Some(layer) = levels::tap(backbone, level, height) {
+            return Ok(Source::Layer(layer));
+        }
+        let has: Vec<String> = (0..=level.max(16))
+            .filter_map(|l| Some(format!("P{l} (layer {})", levels::tap(backbone, l, height)?)))
+            .collect();
+        let kind = SpecErrorKind::MissingLevel { level, stride: 1 << level };
+        Err(Trouble::at(place, kind)
+            .note(format!("layer {index} asks for it; the backbone has {}", has.join(", ")))
+            .hint("take a head for these levels, or another backbone"))
     }
 
     fn values(&self, row: &Row<'_>, index: usize) -> Result<Vec<Value>, Trouble> {
@@ -348,8 +403,9 @@ impl<'a> Resolver<'a> {
     }
 
     /// Channels after the width multiple, with a warning where the special case keeps them.
-    fn scale(&mut self, model: &ModelFile<'_>, row: &Row<'_>, index: usize, written: usize) -> Result<usize, Trouble> {
-        let rule = |head| scaled_channels(written, model.width_multiple, model.channel_multiple, head);
+    fn scale(&mut self, row: &Row<'_>, index: usize, written: usize) -> Result<usize, Trouble> {
+        let Multiples { width, channel, .. } = row.multiples;
+        let rule = |head| scaled_channels(written, width, channel, head);
         let (c_out, usual) = (rule(self.head_outputs), rule(0));
         if c_out > limits::CHANNELS {
             let what = format!("`c_out` of layer {index} after the width multiple");
@@ -364,7 +420,7 @@ impl<'a> Resolver<'a> {
             let mut warning = Diagnostic::new(Severity::Warning, message)
                 .note("weights made with YOLOv5 depend on it, so it is kept")
                 .hint(format!("to have it scaled, write another number, e.g. {}", written + 1));
-            self.page.put(&mut warning, row.args.first().map_or(row.args_place, |a| a.place));
+            self.pages.put(&mut warning, row.args.first().map_or(row.args_place, |a| a.place));
             self.warnings.push(warning);
         }
         Ok(c_out)
@@ -513,14 +569,14 @@ impl<'a> Resolver<'a> {
             )
             .note(self.gets(index, inputs));
             warning.hints = self.layers_of_missing_strides(&strides);
-            self.page.put(&mut warning, row.from_places[0]);
+            self.pages.put(&mut warning, row.from_places[0]);
             self.warnings.push(warning);
         }
 
         let fitted = anchors::fit(&model.anchors, &strides);
         let mut warn = |message: String, hint: &str| {
             let mut warning = Diagnostic::new(Severity::Warning, message).hint(hint);
-            self.page.put(&mut warning, model.anchors_place);
+            self.pages.put(&mut warning, model.anchors_place);
             self.warnings.push(warning);
         };
         if fitted.reversed {
@@ -593,7 +649,7 @@ impl<'a> Resolver<'a> {
             }
             let hint = "if a row was inserted or removed above, move the numbers in the `from` of later rows";
             warning = warning.hint(hint);
-            self.page.put(&mut warning, model.rows[index].place);
+            self.pages.put(&mut warning, model.rows[index].place);
             self.warnings.push(warning);
         }
     }
@@ -616,6 +672,15 @@ impl<'a> Resolver<'a> {
             shown.push(format!("[{}]", channels.join(", ")));
         }
         format!("[{}]", shown.join(", "))
+    }
+}
+
+/// An entry of `from` as a number. A level is the row before, or a row of that number.
+fn as_number(from: Reference, input: Source, index: usize) -> i64 {
+    match (from, input) {
+        (Reference::Row(n), _) => n,
+        (Reference::Level(_), Source::Layer(layer)) if layer + 1 < index => i64::try_from(layer).unwrap_or(i64::MAX),
+        (Reference::Level(_), _) => -1,
     }
 }
 

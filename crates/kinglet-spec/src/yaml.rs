@@ -12,6 +12,8 @@ use std::borrow::Cow;
 /// Where a node is; characters from 1, as in [`crate::Location`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Place {
+    /// Which of the texts that make up a model.
+    pub page: usize,
     pub line: usize,
     pub column: usize,
     pub length: usize,
@@ -93,14 +95,14 @@ enum Open<'a> {
     Map(Marker, Vec<(Key, Node<'a>)>, Option<Key>),
 }
 
-fn place(start: Marker, end: Marker) -> Place {
+fn place(page: usize, start: Marker, end: Marker) -> Place {
     let length = if start.line() == end.line() { end.col().saturating_sub(start.col()) } else { usize::MAX };
-    Place { line: start.line().max(1), column: start.col() + 1, length: length.max(1) }
+    Place { page, line: start.line().max(1), column: start.col() + 1, length: length.max(1) }
 }
 
 /// From a collection's first character to its closing bracket.
-fn collection(start: Marker, end: Span) -> Place {
-    let mut place = place(start, end.start);
+fn collection(page: usize, start: Marker, end: Span) -> Place {
+    let mut place = place(page, start, end.start);
     // The parser's end takes in the blanks and the comment behind a bracket; an end without bracket is empty.
     if !end.is_empty() && place.length != usize::MAX {
         place.length = end.start.col() + 1 - start.col();
@@ -108,13 +110,13 @@ fn collection(start: Marker, end: Span) -> Place {
     place
 }
 
-/// Parses the one document in `text`; nothing for an empty one.
-pub(crate) fn parse(text: &str) -> Result<Option<Node<'_>>, Trouble> {
+/// Parses the one document in `text`, which is that page; nothing for an empty one.
+pub(crate) fn parse(text: &str, page: usize) -> Result<Option<Node<'_>>, Trouble> {
     let mut open: Vec<Open<'_>> = Vec::new();
     let mut root: Option<Node<'_>> = None;
     for event in Parser::new_from_str(text) {
-        let (event, span) = event.map_err(|e| syntax(text, &e))?;
-        let here = place(span.start, span.end);
+        let (event, span) = event.map_err(|e| syntax(text, page, &e))?;
+        let here = place(page, span.start, span.end);
         let refuse = |message: &str| Err(Trouble::at(here, SpecErrorKind::Syntax { message: message.into() }));
         let done = match event {
             Event::Alias(_) => return refuse("aliases are not allowed in a model file"),
@@ -143,8 +145,12 @@ pub(crate) fn parse(text: &str) -> Result<Option<Node<'_>>, Trouble> {
             }
             Event::Scalar(value, ..) => Node { place: here, data: Data::Scalar(value) },
             Event::SequenceEnd | Event::MappingEnd => match open.pop() {
-                Some(Open::List(start, items)) => Node { place: collection(start, span), data: Data::List(items) },
-                Some(Open::Map(start, items, _)) => Node { place: collection(start, span), data: Data::Map(items) },
+                Some(Open::List(start, items)) => {
+                    Node { place: collection(page, start, span), data: Data::List(items) }
+                }
+                Some(Open::Map(start, items, _)) => {
+                    Node { place: collection(page, start, span), data: Data::Map(items) }
+                }
                 None => return refuse("a list ends that has not begun"),
             },
             _ => continue,
@@ -157,7 +163,11 @@ pub(crate) fn parse(text: &str) -> Result<Option<Node<'_>>, Trouble> {
                 if let Some((first, _)) = items.iter().find(|(k, _)| k.name == name) {
                     let kind = SpecErrorKind::DuplicateKey { key: name.to_owned() };
                     let note = format!("first given in line {}", first.place.line);
-                    return Err(Trouble::at(done.place, kind).note(note).hint("remove one of the two"));
+                    let hint = match name {
+                        "backbone" => "a backbone is either the name of a model or a list of rows: keep one of the two",
+                        _ => "remove one of the two",
+                    };
+                    return Err(Trouble::at(done.place, kind).note(note).hint(hint));
                 }
                 // The search above is quadratic in the number of keys.
                 if items.len() >= limits::LIST {
@@ -176,15 +186,15 @@ pub(crate) fn parse(text: &str) -> Result<Option<Node<'_>>, Trouble> {
     Ok(root.filter(|n| n.text() != Some("")))
 }
 
-fn syntax(text: &str, error: &ScanError) -> Trouble {
+fn syntax(text: &str, page: usize, error: &ScanError) -> Trouble {
     let mark = error.marker();
     let lines: Vec<&str> = text.lines().collect();
     // An error at the end of the text is shown where the text stops.
-    let mut here = Place { line: mark.line().max(1), column: mark.col() + 1, length: 1 };
+    let mut here = Place { page, line: mark.line().max(1), column: mark.col() + 1, length: 1 };
     if (here.line > lines.len() || lines.get(here.line - 1).is_some_and(|l| l.trim().is_empty()))
         && let Some(last) = lines.iter().take(here.line).rposition(|l| !l.trim().is_empty())
     {
-        here = Place { line: last + 1, column: lines[last].chars().count().max(1), length: 1 };
+        here = Place { page, line: last + 1, column: lines[last].chars().count().max(1), length: 1 };
     }
     let indented = |l: &&str| l.trim_start_matches([' ', '\t']).len() < l.len() && !l.trim().is_empty();
     let leading_tab = |l: &&str| l.chars().take_while(|c| c.is_whitespace()).any(|c| c == '\t');

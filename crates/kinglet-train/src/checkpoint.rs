@@ -208,7 +208,7 @@ pub(crate) fn take_anchors(model: &mut Model, header: &Header, path: &Path) -> R
 /// The model of a header, with initialised parameters and the header's anchors.
 fn build(header: &Header, path: &Path) -> Result<Model, TrainError> {
     let side = header.img.div_ceil(32).max(2) * 32;
-    let options = ResolveOptions { nc: Some(header.names.len()), image: [side, side], channels: 3 };
+    let options = ResolveOptions { nc: Some(header.names.len()), image: [side, side], ..Default::default() };
     let mut model = Model::from_yaml(&header.model_yaml, &header.model_file, &options)?;
     take_anchors(&mut model, header, path)?;
     model.params.initialise(0);

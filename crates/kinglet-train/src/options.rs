@@ -23,7 +23,7 @@ pub struct TrainOptions {
     pub model_yaml: String,
     /// The model file's name, for messages.
     pub model_file: String,
-    /// The data YAML.
+    /// The data set: a data YAML, or whatever else describes it.
     pub data: PathBuf,
     /// Weights to start from; nothing for random ones.
     pub weights: Option<PathBuf>,

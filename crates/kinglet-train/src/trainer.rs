@@ -17,7 +17,7 @@ use crate::schedule::{MIN_WARMUP_ITERATIONS, NOMINAL_BATCH, Schedule, Warmup, sc
 use crate::step::{TrainStep, optimiser};
 use crate::validate::{nms_options, validate};
 use kinglet_data::{
-    AugmentParams, Batch, DataYaml, Dataset, Loader, LoaderOptions, Rng, ScanOptions, Split, autoanchor, weights,
+    AugmentParams, Batch, Dataset, Loader, LoaderOptions, Rng, ScanOptions, Source, Split, autoanchor, weights,
 };
 use kinglet_nn::{Model, Summary, WeightsFile};
 use kinglet_runtime::Detector;
@@ -171,14 +171,14 @@ impl Trainer {
                 options.epochs, options.batch
             )));
         }
-        let yaml = DataYaml::load(&options.data)?;
-        let train = Arc::new(scan(&yaml, Split::Train, &options, observer)?);
-        let val = if yaml.has(Split::Val) { Some(scan(&yaml, Split::Val, &options, observer)?) } else { None };
+        let source = Source::open(&options.data)?;
+        let train = Arc::new(scan(&source, Split::Train, &options, observer)?);
+        let val = if source.has(Split::Val) { Some(scan(&source, Split::Val, &options, observer)?) } else { None };
         let val = val.filter(|v| !v.samples.is_empty());
         if val.is_none() {
             observer.note("there are no validation images: the last weights are saved, nothing tells which are best");
         }
-        let resolve = ResolveOptions { nc: Some(train.nc()), image: [options.img; 2], channels: 3 };
+        let resolve = ResolveOptions { nc: Some(train.nc()), image: [options.img; 2], ..Default::default() };
         let mut model = Model::from_yaml(&options.model_yaml, &options.model_file, &resolve)?;
         model.spec.warnings.iter().for_each(|w| observer.note(&w.to_string()));
         model.params.initialise(options.seed);
@@ -506,7 +506,7 @@ impl kinglet_data::Progress for ScanProgress {
 
 /// Scans a split, telling the observer how far it is.
 fn scan(
-    yaml: &DataYaml,
+    source: &Source,
     split: Split,
     options: &TrainOptions,
     observer: &mut dyn Observer,
@@ -514,7 +514,7 @@ fn scan(
     let scan = ScanOptions { single_cls: options.single_cls, workers: options.workers, ..ScanOptions::default() };
     let progress = ScanProgress::default();
     let dataset = std::thread::scope(|scope| {
-        let scanning = scope.spawn(|| Dataset::scan(yaml.clone(), split, scan, &progress));
+        let scanning = scope.spawn(|| Dataset::scan(source.clone(), split, scan, &progress));
         while !scanning.is_finished() {
             let (done, total) = (progress.done.load(Ordering::Relaxed), progress.total.load(Ordering::Relaxed));
             if total > 0 {

@@ -4,8 +4,8 @@ use crate::TrainError;
 use crate::assign::{Level, Target};
 use crate::events::Validation;
 use crate::loss::Loss;
-use kinglet_data::{Loader, Sample};
-use kinglet_eval::matching::LabelBox;
+use kinglet_data::{Ignored, IgnoredRegion, Loader, Sample};
+use kinglet_eval::matching::{IgnoredBox, LabelBox};
 use kinglet_eval::metrics::Evaluator;
 use kinglet_nn::Head;
 use kinglet_runtime::Detector;
@@ -28,11 +28,14 @@ pub fn levels(head: &Head, shapes: &[Shape]) -> Vec<Level> {
         .collect()
 }
 
-/// A sample's labels in pixels of its image.
-pub fn label_boxes(sample: &Sample) -> Vec<LabelBox> {
+/// A sample's labels and ignored regions in pixels of its image.
+pub fn label_boxes(sample: &Sample) -> (Vec<LabelBox>, Vec<IgnoredBox>) {
     let (w, h) = (sample.width as f32, sample.height as f32);
     let boxed = |[cx, cy, bw, bh]: [f32; 4]| cxcywh_to_xyxy([cx * w, cy * h, bw * w, bh * h]);
-    sample.labels.iter().map(|l| LabelBox { class: l.class, xyxy: boxed(l.cxcywh) }).collect()
+    let labels = sample.labels.iter().map(|l| LabelBox { class: l.class, xyxy: boxed(l.cxcywh) }).collect();
+    let region =
+        |r: &IgnoredRegion| IgnoredBox { class: r.class, xyxy: boxed(r.cxcywh), crowd: r.why == Ignored::Crowd };
+    (labels, sample.ignored.iter().map(region).collect())
 }
 
 /// Validates on the loader's images. `progress` hears (batches done, all); `sink` gets each sample with its detections
@@ -76,7 +79,8 @@ pub fn validate(
             let mut detections = nms(&rows, head.nc, options);
             detections.iter_mut().for_each(|d| d.xyxy = info.to_original(d.xyxy));
             let sample = &dataset.samples[info.sample];
-            evaluator.add_image(info.sample, &detections, &label_boxes(sample));
+            let (labels, ignored) = label_boxes(sample);
+            evaluator.add_image(info.sample, &detections, &labels, &ignored);
             sink(sample, &detections);
         }
         post += start.elapsed();

@@ -104,7 +104,7 @@ pub struct ExportArgs {
     /// Images to compare with: an image, a folder, a pattern or a .txt list [default: drawn ones]
     #[arg(long, value_name = "SOURCE", conflicts_with_all = ["data", "no_verify"], help_heading = "Verification")]
     pub source: Option<String>,
-    /// A data YAML whose validation images to compare with
+    /// A data set whose validation images to compare with
     #[arg(long, value_name = "FILE", conflicts_with = "no_verify", help_heading = "Verification")]
     pub data: Option<PathBuf>,
 

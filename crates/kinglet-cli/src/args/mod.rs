@@ -1,21 +1,27 @@
 //! What the user types. Flags keep YOLOv5's names; any prefix that only one flag has will do.
 
 pub mod bench;
+pub mod data;
 pub mod detect;
 pub mod export;
 pub mod import;
 pub mod inspect;
 pub mod legacy;
+pub mod swap;
 pub mod train;
 pub mod val;
+pub mod zoo;
 
 pub use bench::{BenchArgs, BenchCommand, DetectionBench, Runs, TrainBench};
+pub use data::DataArgs;
 pub use detect::DetectArgs;
 pub use export::{ExportArgs, ModelChoice};
 pub use import::ImportArgs;
 pub use inspect::{BlocksArgs, InspectArgs};
+pub use swap::SwapArgs;
 pub use train::TrainArgs;
 pub use val::ValArgs;
+pub use zoo::ZooArgs;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 use serde::Serialize;
@@ -58,6 +64,8 @@ pub enum Command {
     Val(Box<ValArgs>),
     /// Find objects in images
     Detect(Box<DetectArgs>),
+    /// Check a data set, convert it, or count what it holds
+    Data(Box<DataArgs>),
     /// Turn a checkpoint of YOLOv5 (.pt) into weights of Kinglet; nothing in it is executed
     Import(ImportArgs),
     /// Write a model as a file for other engines: ONNX, or safetensors
@@ -68,6 +76,10 @@ pub enum Command {
     Inspect(InspectArgs),
     /// List the blocks that model files may use
     Blocks(BlocksArgs),
+    /// Compare the built-in models: parameters, arithmetic, latency, memory
+    Zoo(ZooArgs),
+    /// Change a model file: another backbone, another block, one more row
+    Swap(SwapArgs),
 }
 
 /// What the commands that compute have in common.

@@ -79,8 +79,8 @@ pub enum Cache {
     kinglet train --resume                    goes on with the newest run\n\n\
     Results are saved to runs/train/exp, exp2, ...; Ctrl-C stops after the current batch and can be resumed.")]
 pub struct TrainArgs {
-    /// Data YAML: where images are and what the classes are called; without it, a demo set is drawn
-    #[arg(long, value_name = "FILE", help_heading = "Model and data")]
+    /// A data.yaml, COCO .json, or a folder of VOC, CVAT, Roboflow, Label Studio or LabelImg; without it, a demo set is drawn
+    #[arg(long, value_name = "DATA", help_heading = "Model and data")]
     pub data: Option<PathBuf>,
     /// Model file, or the name of a built-in model such as kinglet_small or yolov5n
     /// [default: the weights' model, else kinglet_small]

@@ -43,8 +43,8 @@ pub struct ValArgs {
     /// Weights, as `kinglet train` writes them, or a checkpoint of YOLOv5 (.pt)
     #[arg(long, value_name = "FILE", num_args = 1.., required = true, help_heading = "Model and data")]
     pub weights: Vec<PathBuf>,
-    /// Data YAML
-    #[arg(long, value_name = "FILE", help_heading = "Model and data")]
+    /// A data.yaml, COCO .json, or a folder of VOC, CVAT, Roboflow, Label Studio or LabelImg
+    #[arg(long, value_name = "DATA", help_heading = "Model and data")]
     pub data: PathBuf,
     /// Which images
     #[arg(long, value_enum, default_value = "val", help_heading = "Model and data")]

@@ -1,6 +1,6 @@
 //! The model of a command that takes trained weights or a model file.
 
-use super::load_weights;
+use super::{USUAL_SIDE, load_weights};
 use crate::args::ModelChoice;
 use crate::errors::CliError;
 use crate::printer::Printer;
@@ -12,8 +12,6 @@ use kinglet_spec::ResolveOptions;
 use kinglet_tensor::{Mode, Session};
 use std::path::Path;
 
-/// Side of the images where nothing says otherwise, as in YOLOv5.
-const USUAL_SIDE: usize = 640;
 /// Side of the pictures that random parameters are calibrated with: small, not to show in the memory that is measured.
 const CALIBRATION_SIDE: usize = 64;
 

@@ -7,7 +7,7 @@ use crate::output::{create_folder, write_file};
 use crate::printer::Printer;
 use crate::run_dir::RunDir;
 use crate::sources::{self, Source};
-use kinglet_eval::coco_json::{CocoRecord, coco_records, to_json};
+use kinglet_eval::coco_json::{CocoRecord, ImageId, coco_category, coco_records, to_json};
 use kinglet_runtime::{Detector, Fit, Timing};
 use kinglet_vision::decode::{self, Limits};
 use kinglet_vision::draw::draw_detections;
@@ -91,7 +91,8 @@ pub fn run(args: DetectArgs, printer: &Printer) -> Result<ExitCode, CliError> {
         if args.json {
             results.push(image_json(source, (width, height), &detections, &names));
         }
-        coco.extend(coco_records(&source.stem, &detections, names.len() == 80));
+        let category = |class| Some(coco_category(class, names.len() == 80));
+        coco.extend(coco_records(&ImageId::from_stem(&source.stem), &detections, category));
         for detection in &detections {
             let image = source.path.file_name().unwrap_or_default().to_string_lossy();
             let name = class_name(&names, detection.class);

@@ -1,18 +1,14 @@
 //! `kinglet inspect`: a model's table.
 
-use super::{load_weights, raised};
+use super::{USUAL_SIDE, load_weights, model_at};
 use crate::args::InspectArgs;
 use crate::errors::CliError;
 use crate::printer::Printer;
 use crate::zoo;
-use kinglet_nn::{Model, Summary};
-use kinglet_spec::ResolveOptions;
+use kinglet_nn::Summary;
 use serde_json::json;
 use std::path::Path;
 use std::process::ExitCode;
-
-/// Side that the arithmetic is usually given for.
-const USUAL_SIDE: usize = 640;
 
 /// Prints the table, or JSON.
 ///
@@ -34,16 +30,11 @@ pub fn run(args: InspectArgs, printer: &Printer) -> Result<ExitCode, CliError> {
         (found.text, found.file, args.nc, USUAL_SIDE, Vec::new())
     };
     let wanted = args.img.unwrap_or(side);
-    // Strides do not depend on the image, so a first pass finds what the side must be a multiple of.
-    let probe =
-        kinglet_spec::resolve(&text, &file, kinglet_nn::REGISTRY, &ResolveOptions { nc, ..Default::default() })?;
-    let stride = probe.size_multiple();
-    let side = raised(wanted, stride);
+    let model = model_at(&text, &file, nc, wanted)?;
+    let (side, stride) = (model.spec.image.height, model.max_stride());
     if side != wanted {
         printer.say(&format!("image side {wanted} raised to {side}, a multiple of the model's stride {stride}"));
     }
-    let options = ResolveOptions { nc, image: [side; 2], ..Default::default() };
-    let model = Model::from_yaml(&text, &file, &options)?;
     for warning in &model.spec.warnings {
         printer.say(&warning.to_string());
     }

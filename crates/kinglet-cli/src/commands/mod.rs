@@ -5,19 +5,24 @@ mod bench_report;
 mod bench_train;
 pub mod blocks;
 mod chosen_model;
+pub mod data;
 pub mod detect;
 pub mod export;
 pub mod import;
 pub mod inspect;
+pub mod swap;
 pub mod train;
 pub mod val;
 mod verification;
+pub mod zoo;
 
 use crate::errors::CliError;
 use crate::output::write_file;
 use crate::run_dir::RunDir;
 use kinglet_eval::metrics::Report;
 use kinglet_eval::plots::{Curve, plot_confusion, plot_curve};
+use kinglet_nn::Model;
+use kinglet_spec::ResolveOptions;
 use kinglet_train::checkpoint::LoadedModel;
 use kinglet_vision::encode::png_bytes;
 use kinglet_vision::{Detection, Image};
@@ -65,6 +70,20 @@ pub(crate) fn check_weights(path: &Path) -> Result<(), CliError> {
 pub(crate) fn load_weights(path: &Path) -> Result<LoadedModel, CliError> {
     check_weights(path)?;
     Ok(kinglet_train::checkpoint::load_model(path)?)
+}
+
+/// Side of the images where nothing says otherwise, as in YOLOv5.
+pub(crate) const USUAL_SIDE: usize = 640;
+
+/// A model file's model, resolved for images of `side`, raised to a multiple of the model's stride.
+///
+/// # Errors
+/// Whatever is wrong with the file.
+pub(crate) fn model_at(text: &str, file: &str, nc: Option<usize>, side: usize) -> Result<Model, CliError> {
+    // Strides do not depend on the image, so a first pass finds what the side must be a multiple of.
+    let options = ResolveOptions { nc, ..Default::default() };
+    let stride = kinglet_nn::resolve(text, file, &options)?.size_multiple();
+    Ok(Model::from_yaml(text, file, &ResolveOptions { image: [raised(side, stride); 2], ..options })?)
 }
 
 /// `size` raised to a multiple of `stride`, at least twice it.

@@ -11,7 +11,7 @@ use crate::printer::Printer;
 use crate::progress::clock;
 use crate::run_dir::{RunDir, newest_checkpoint};
 use crate::zoo::{self, ModelText};
-use kinglet_data::DataYaml;
+use kinglet_data::{Format, Source};
 use kinglet_eval::report_table;
 use kinglet_spec::ResolveOptions;
 use kinglet_train::TrainError;
@@ -119,7 +119,11 @@ fn listen_for_ctrl_c() {
 fn settings(args: &TrainArgs, data: PathBuf, printer: &Printer) -> Result<(TrainOptions, Hyp), CliError> {
     let is_demo = args.data.is_none();
     let weights = args.weights.as_ref().filter(|w| !w.is_empty()).map(PathBuf::from);
-    let classes = DataYaml::load(&data)?.names.len();
+    let source = Source::open(&data)?;
+    if source.format != Format::YoloYaml || source.file != data {
+        printer.say(&source.describe());
+    }
+    let classes = source.names.len();
     weights.as_deref().map_or(Ok(()), check_weights)?;
     let model = match (&args.cfg, &weights) {
         (Some(cfg), _) if !cfg.is_empty() => zoo::model(cfg)?,
@@ -152,7 +156,7 @@ fn settings(args: &TrainArgs, data: PathBuf, printer: &Printer) -> Result<(Train
     };
     let nc = Some(if args.single_cls { 1 } else { classes });
     let options = ResolveOptions { nc, ..ResolveOptions::default() };
-    let spec = kinglet_spec::resolve(&model.text, &model.file, kinglet_nn::REGISTRY, &options)?;
+    let spec = kinglet_nn::resolve(&model.text, &model.file, &options)?;
     let stride = spec.size_multiple();
     let wanted = args.imgsz.unwrap_or(if is_demo { demo::IMG } else { DEFAULT_IMG });
     let img = raised(wanted, stride);

@@ -11,8 +11,8 @@ use crate::progress::Bar;
 use crate::run_dir::RunDir;
 use crate::sources::named;
 use kinglet_data::scan::Progress;
-use kinglet_data::{DataYaml, Dataset, Loader, LoaderOptions, ScanOptions};
-use kinglet_eval::coco_json::{CocoRecord, coco_records, to_json};
+use kinglet_data::{Dataset, Format, Loader, LoaderOptions, ScanOptions, Source};
+use kinglet_eval::coco_json::{CocoRecord, ImageId, coco_category, coco_records, to_json};
 use kinglet_eval::report_table;
 use kinglet_runtime::Detector;
 use kinglet_train::validate::{nms_options, validate};
@@ -27,7 +27,7 @@ use std::sync::Arc;
 const ROWS: usize = 50;
 
 /// Shows a scan on a bar.
-struct ScanBar<'a>(&'a Bar);
+pub(super) struct ScanBar<'a>(pub(super) &'a Bar);
 
 impl Progress for ScanBar<'_> {
     fn advance(&self, done: usize, total: usize) {
@@ -49,11 +49,14 @@ pub fn run(args: ValArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     })?;
     let weights = one_weights(&args.weights)?;
     let loaded = load_weights(weights)?;
-    let yaml = DataYaml::load(&args.data)?;
-    check_classes(&args, weights, &yaml.names, &loaded.names)?;
+    let source = Source::open(&args.data)?;
+    if source.format != Format::YoloYaml || source.file != args.data {
+        printer.say(&source.describe());
+    }
+    check_classes(&args, weights, &source.names, &loaded.names)?;
     let scan = ScanOptions { single_cls: args.single_cls, workers: args.workers, ..ScanOptions::default() };
     let mut bar = Bar::new(printer, &format!("scanning {}", split.key()), 1);
-    let dataset = Dataset::scan(yaml, split, scan, &ScanBar(&bar))?;
+    let dataset = Dataset::scan(source, split, scan, &ScanBar(&bar))?;
     bar.clear();
     findings::print(&dataset, printer);
     if dataset.samples.is_empty() {
@@ -74,6 +77,7 @@ pub fn run(args: ValArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     }
     let run = RunDir::create(&args.project, &args.name, args.exist_ok)?;
     let names = dataset.names.clone();
+    let categories = dataset.category_ids.clone();
     let stems: HashMap<PathBuf, String> =
         named(dataset.samples.iter().map(|s| s.path.clone()).collect()).into_iter().map(|s| (s.path, s.stem)).collect();
     let options = LoaderOptions { workers: args.workers, stride, ..LoaderOptions::val(img, args.batch_size) };
@@ -86,7 +90,13 @@ pub fn run(args: ValArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     let mut sink = |sample: &kinglet_data::Sample, found: &[Detection]| {
         let stem = sample.path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
         if args.save_json {
-            coco.extend(coco_records(&stem, found, names.len() == 80));
+            // Those of the annotations where they have them.
+            let id = sample.id.map_or_else(|| ImageId::from_stem(&stem), ImageId::Number);
+            let category = |class: usize| match categories.is_empty() {
+                true => Some(coco_category(class, names.len() == 80)),
+                false => categories.get(&class).copied(),
+            };
+            coco.extend(coco_records(&id, found, category));
         }
         if args.save_txt && failure.is_none() {
             let size = (sample.width, sample.height);
@@ -133,6 +143,9 @@ pub fn run(args: ValArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     }
 }
 
+/// Class names that a message lists.
+const SHOWN_CLASSES: usize = 8;
+
 /// Whether weights and data mean the same classes by the same numbers.
 fn check_classes(args: &ValArgs, file: &Path, data: &[String], weights: &[String]) -> Result<(), CliError> {
     if args.single_cls && weights.len() != 1 {
@@ -149,13 +162,15 @@ fn check_classes(args: &ValArgs, file: &Path, data: &[String], weights: &[String
         [_] => "use the data YAML of the training, and --single-cls where it was trained with that",
         _ => "use the data YAML of the training",
     };
+    let some = |names: &[String]| {
+        let shown = names.iter().take(SHOWN_CLASSES).map(String::as_str).collect::<Vec<_>>().join(", ");
+        format!("{} ({shown}{})", names.len(), if names.len() > SHOWN_CLASSES { ", ..." } else { "" })
+    };
     Err(CliError::input(format!(
-        "the classes differ: `{}` was trained on {} ({}), `{}` has {} ({}); {hint}",
+        "the classes differ: `{}` was trained on {}, `{}` has {}; {hint}",
         file.display(),
-        weights.len(),
-        weights.join(", "),
+        some(weights),
         args.data.display(),
-        data.len(),
-        data.join(", ")
+        some(data)
     )))
 }

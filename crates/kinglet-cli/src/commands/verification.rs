@@ -5,7 +5,7 @@ use crate::errors::CliError;
 use crate::printer::Printer;
 use crate::sources;
 use kinglet_data::synthetic::draw_scene;
-use kinglet_data::{DataYaml, Rng, Split};
+use kinglet_data::{Dataset, NoProgress, Rng, ScanOptions, Source, Split};
 use kinglet_nn::Model;
 use kinglet_onnx::verify::{Case, ENGINE, verify};
 use kinglet_onnx::{ExportOptions, Output};
@@ -25,24 +25,23 @@ const DRAWN: usize = 3;
 /// # Errors
 /// Nothing there, or a picture that cannot be read.
 pub(crate) fn pictures(args: &ExportArgs, printer: &Printer) -> Result<Vec<(String, Image)>, CliError> {
-    let places: Vec<String> = match (&args.source, &args.data) {
-        (Some(source), _) => vec![source.clone()],
+    let paths: Vec<PathBuf> = match (&args.source, &args.data) {
+        (Some(source), _) => {
+            let (sources, notes) = sources::expand(source)?;
+            notes.iter().for_each(|note| printer.warn(note));
+            sources.into_iter().map(|source| source.path).collect()
+        }
         (None, Some(file)) => {
-            let data = DataYaml::load(file)?;
-            let split = if data.has(Split::Val) { Split::Val } else { Split::Train };
-            data.resolve(split)?.iter().map(|place| place.to_string_lossy().into_owned()).collect()
+            let source = Source::open(file)?;
+            let split = if source.has(Split::Val) { Split::Val } else { Split::Train };
+            let set = Dataset::scan(source, split, ScanOptions::default(), &NoProgress)?;
+            set.samples.into_iter().map(|sample| sample.path).collect()
         }
         (None, None) => {
             let drawn = |i| (format!("drawn {}", i + 1), draw_scene(&mut Rng::for_sample(0, 1, i)).0);
             return Ok((0..DRAWN).map(drawn).collect());
         }
     };
-    let mut paths: Vec<PathBuf> = Vec::new();
-    for place in &places {
-        let (sources, notes) = sources::expand(place)?;
-        notes.iter().for_each(|note| printer.warn(note));
-        paths.extend(sources.into_iter().map(|source| source.path));
-    }
     if paths.is_empty() {
         return Err(CliError::input("no image to compare with; name others with --source, or write --no-verify"));
     }

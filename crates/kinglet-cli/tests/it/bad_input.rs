@@ -168,3 +168,26 @@ fn an_empty_validation_set_says_how_to_do_without() {
     let values: Vec<&str> = csv.lines().nth(1).unwrap().split(',').map(str::trim).collect();
     assert_eq!(values[4..11], ["0"; 7], "as YOLOv5 writes what was not measured");
 }
+
+#[test]
+fn weights_that_are_no_numbers_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    kinglet(folder.path(), "export --cfg kinglet_small --nc 2 --include safetensors --output w").ok();
+    let file = folder.path().join("w/kinglet_small.safetensors");
+    let mut bytes = std::fs::read(&file).unwrap();
+    // The last number of the last tensor.
+    let end = bytes.len();
+    bytes[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+    std::fs::write(&file, bytes).unwrap();
+    for line in ["export", "bench", "inspect w/kinglet_small.safetensors"] {
+        let weights = if line.starts_with("inspect") { "" } else { " --weights w/kinglet_small.safetensors" };
+        let ran = kinglet(folder.path(), &format!("{line}{weights}"));
+        assert_eq!(ran.code, 1, "{}", ran.all());
+        assert!(ran.stdout.is_empty() && ran.stderr.contains("tensor `model."), "{}", ran.all());
+        assert!(
+            ran.stderr.contains(" has 1 of ") && ran.stderr.contains("values that are not finite"),
+            "{}",
+            ran.all()
+        );
+    }
+}

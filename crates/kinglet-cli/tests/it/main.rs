@@ -4,10 +4,12 @@
 
 mod bad_input;
 mod bench;
+mod data;
 mod end_to_end;
 mod export;
 mod help;
 mod messages;
 mod options;
 mod program;
+mod swap;
 mod torch;

@@ -2,8 +2,8 @@
 
 use crate::loader::extent_of;
 use crate::{Fixture, shared};
-use kinglet_data::labels::{Finding, FindingKind, Severity};
-use kinglet_data::{AugmentParams, Batch, DataError, DataYaml, Loader, LoaderOptions, Split};
+use kinglet_data::{AugmentParams, Batch, DataError, Loader, LoaderOptions, Source, Split};
+use kinglet_data::{Finding, FindingKind, Severity};
 use kinglet_vision::{Image, encode};
 use std::fs;
 
@@ -229,15 +229,36 @@ fn the_content_counts_and_not_the_extension() {
 #[test]
 fn messages_about_the_data_yaml_say_what_is_there_instead() {
     let f = Fixture::two_classes();
-    let told = |name: &str| f.message(&DataYaml::load(f.path(name)).unwrap_err());
-    assert!(told("none.yaml").starts_with("the data YAML `DIR/none.yaml` does not exist; it says where"));
+    let told = |name: &str| f.message(&Source::open(f.path(name)).unwrap_err());
+    assert!(told("none.yaml").starts_with("the data set `DIR/none.yaml` does not exist; expected a data.yaml"));
     fs::create_dir(f.path("folder")).unwrap();
-    assert!(told("folder").starts_with("the data YAML `DIR/folder` is a folder, not a file"));
+    assert!(told("folder").starts_with("no data set is recognised in the folder `DIR/folder`; looked for a data YAML"));
     f.write("tab.yaml", "train: a\n\tval: b\nnames: [a]\n");
     assert_eq!(told("tab.yaml"), "DIR/tab.yaml:2:1: the line is indented with a tab; YAML wants spaces");
     f.write("twice.yaml", "train: a\nnames: [a, b, a]\n");
-    let notes = DataYaml::load(f.path("twice.yaml")).unwrap().notes;
+    let notes = Source::open(f.path("twice.yaml")).unwrap().notes;
     assert!(notes[0].ends_with("class 2 is called `a`, as an earlier one is"), "{notes:?}");
+}
+
+#[test]
+fn a_data_yaml_that_claims_or_expands_to_gigabytes_is_refused() {
+    let told = |text: &str| {
+        kinglet_data::formats::data_yaml::parse(text, std::path::Path::new("d.yaml")).unwrap_err().to_string()
+    };
+    let most = "expected a number of classes from 1 to 16384";
+    assert!(told("train: a\nval: a\nnc: 9999999999\n").contains(most));
+    assert!(told("train: a\nval: a\nnc: 0\n").contains(most));
+    assert!(told("train: a\nval: a\nnames: {0: a, 9999999999: b}\n").contains("class 1 has no name"));
+    let many = format!("train: a\nval: a\nnames: [{}]\n", "a,".repeat(16_385));
+    assert!(told(&many).contains("`names` has 16385 classes, more than the 16384"), "{}", told(&many));
+    assert!(told(&format!("names: {}", "[".repeat(200_000))).contains("recursion limit"));
+    assert!(told(&"#".repeat(2 << 20)).contains("the file has 2097152 bytes, more than the 1048576"));
+    // Ten lists of ten lists of ten lists: a billion in a few lines.
+    let mut bomb = "train: a\nval: a\nl0: &l0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
+    for level in 1..9 {
+        bomb.push_str(&format!("l{level}: &l{level} [{}]\n", vec![format!("*l{}", level - 1); 10].join(",")));
+    }
+    assert!(told(&bomb).contains("alias expansion"), "{}", told(&bomb));
 }
 
 #[test]

@@ -1,7 +1,11 @@
 //! Data sets from the folder to the batch.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod check;
+mod convert;
 mod damage;
+mod formats;
+mod hostile;
 mod loader;
 mod scan;
 

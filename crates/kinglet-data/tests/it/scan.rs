@@ -1,8 +1,8 @@
 //! Finding and checking images and labels.
 
 use crate::{Fixture, shared};
-use kinglet_data::labels::{FindingKind, Severity};
 use kinglet_data::{DataError, Dataset, NoProgress, Progress, ScanOptions, Split};
+use kinglet_data::{FindingKind, Severity};
 use kinglet_vision::Image;
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,7 +20,7 @@ fn bad_lines_cost_themselves_and_are_reported_with_their_place() {
     let kinds: Vec<_> = set.findings.iter().map(|x| (x.line, x.kind, x.severity)).collect();
     let expected = [
         (Some(1), FindingKind::OutOfRange, Severity::Fixed),
-        (None, FindingKind::TooSmall, Severity::Note),
+        (Some(2), FindingKind::TooSmall, Severity::Note),
         (Some(2), FindingKind::NotFinite, Severity::Dropped),
         (Some(4), FindingKind::WrongColumnCount, Severity::Dropped),
     ];
@@ -48,7 +48,7 @@ fn backgrounds_need_no_file_but_a_set_without_any_label_is_an_error() {
         "no label file for any of the 1 images of `val`; for `DIR/images/val/v.png` tried:\n    \
          DIR/labels/val/v.txt\n    DIR/images/val/v.txt\n  \
          rule: the last `/images/` in an image's path becomes `/labels/` and its extension `.txt`; \
-         otherwise the .txt beside the image"
+         otherwise the .txt beside the image, or VOC XML beside it or in `annotations`"
     );
 }
 
@@ -60,7 +60,7 @@ fn classes_without_a_name_are_an_error_that_lists_them() {
     assert_eq!(
         message,
         "1 labels have a class that `DIR/data.yaml` does not name; it names 2 (0: a, 1: b):\n    \
-         DIR/labels/train/a.txt:2: class 2\n  add the missing names to `names:` or correct the labels"
+         DIR/labels/train/a.txt:2: class 2\n  add the missing names or correct the labels"
     );
     let lenient = ScanOptions { strict: false, ..ScanOptions::default() };
     let set = Dataset::open(f.path("data.yaml"), Split::Train, lenient, &NoProgress).unwrap();

@@ -21,7 +21,12 @@ fn the_golden_table_is_met() {
     let detections: Vec<Scored> = list("true_positive")
         .iter()
         .zip(scores.iter().zip(&classes))
-        .map(|(row, (&score, &class))| Scored { score, class, correct: std::array::from_fn(|i| row[i] == 1) })
+        .map(|(row, (&score, &class))| Scored {
+            score,
+            class,
+            correct: std::array::from_fn(|i| row[i] == 1),
+            ignored: [false; 10],
+        })
         .collect();
     let table = evaluate(&detections, &wholes("label_class"));
     assert_eq!(table.classes.iter().map(|class| class.class).collect::<Vec<_>>(), wholes("classes"));
@@ -58,7 +63,7 @@ fn perfect_none_and_half_have_their_known_values() {
 
 #[test]
 fn classes_without_labels_do_not_count_and_classes_without_detections_do() {
-    let hit = |class| Scored { score: 0.9, class, correct: [true; 10] };
+    let hit = |class| Scored { score: 0.9, class, correct: [true; 10], ignored: [false; 10] };
     let table = evaluate(&[hit(0), hit(5)], &[0, 1]);
     assert_eq!(table.classes.iter().map(|c| c.class).collect::<Vec<_>>(), [0, 1]);
     assert!(table.classes[0].ap[0] > 0.99);

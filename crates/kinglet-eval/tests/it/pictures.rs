@@ -42,7 +42,7 @@ fn report(nc: usize) -> (Report, Vec<String>) {
                 found.push(Detection { xyxy: [x, 100.0, x + 30.0, 130.0], score: random() * 0.6, class });
             }
         }
-        evaluator.add_image(index, &found, &labels);
+        evaluator.add_image(index, &found, &labels, &[]);
     }
     (evaluator.finish(&names), names)
 }

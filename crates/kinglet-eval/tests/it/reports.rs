@@ -1,6 +1,6 @@
 //! From images to a report.
 
-use kinglet_eval::{Evaluator, LabelBox, Report, report_table};
+use kinglet_eval::{Evaluator, IgnoredBox, LabelBox, Report, report_table};
 use kinglet_vision::Detection;
 use proptest::prelude::*;
 
@@ -13,7 +13,7 @@ fn names() -> Vec<String> {
 fn report(order: &[usize], pictures: &[Picture]) -> Report {
     let mut evaluator = Evaluator::new(2);
     for &index in order {
-        evaluator.add_image(index, &pictures[index].0, &pictures[index].1);
+        evaluator.add_image(index, &pictures[index].0, &pictures[index].1, &[]);
     }
     evaluator.finish(&names())
 }
@@ -47,6 +47,25 @@ fn a_small_dataset_has_the_values_worked_by_hand() {
 }
 
 #[test]
+fn what_is_found_in_a_crowd_counts_neither_way() {
+    let detection = |x, score| Detection { xyxy: square(x), score, class: 0 };
+    let label = [LabelBox { class: 0, xyxy: square(0.0) }];
+    let found = [detection(100.0, 0.9), detection(130.0, 0.8), detection(0.0, 0.7)];
+    let crowd = IgnoredBox { class: 0, xyxy: [90.0, 0.0, 160.0, 40.0], crowd: true };
+    let map = |ignored: &[IgnoredBox]| {
+        let mut evaluator = Evaluator::new(2);
+        evaluator.add_image(0, &found, &label, ignored);
+        evaluator.finish(&names()).map50
+    };
+    // One label, found third: precision 1/3 up to recall 1. In the crowd the two before it are excused.
+    assert!((map(&[]) - 0.995 / 3.0).abs() < 2e-3, "{}", map(&[]));
+    assert!((map(&[crowd]) - 0.995).abs() < 1e-9, "{}", map(&[crowd]));
+    let mut evaluator = Evaluator::new(2);
+    evaluator.add_image(0, &found[..2], &label, &[crowd]);
+    assert_eq!(evaluator.finish(&names()).map50, 0.0, "nothing is left that could have found the label");
+}
+
+#[test]
 fn nothing_seen_and_nothing_found_are_reports_of_zeros() {
     let none = Evaluator::new(2).finish(&names());
     assert_eq!((none.images, none.map50, none.precision), (0, 0.0, 0.0));
@@ -74,7 +93,7 @@ proptest! {
         prop_assert_eq!(&one, &report(&backward, &pictures));
         let mut parts = [Evaluator::new(2), Evaluator::new(2)];
         for (index, (found, labels)) in pictures.iter().enumerate() {
-            parts[index % 2].add_image(index, found, labels);
+            parts[index % 2].add_image(index, found, labels, &[]);
         }
         let [mut first, second] = parts;
         first.merge(second);

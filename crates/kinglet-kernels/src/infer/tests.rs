@@ -290,12 +290,16 @@ fn winograd_agrees_with_the_reference() {
         square(1, [20, 20], [130, 128], 3, 1, 1),
         square(1, [41, 38], [19, 21], 3, 1, 1),
         ConvShape::new(1, [14, 15], 16, 18, [3, 3], [1, 1], [0, 2], [1, 1], 1),
+        square(1, [32, 32], [48, 48], 3, 2, 1),
+        square(2, [29, 22], [50, 64], 3, 2, 1),
+        square(1, [40, 40], [128, 130], 3, 2, 1),
+        ConvShape::new(1, [30, 33], 64, 51, [3, 3], [2, 2], [0, 2], [1, 1], 1),
     ];
     each_isa(|| {
         for (i, s) in shapes.iter().enumerate() {
-            assert!(Winograd::suits(s));
+            assert!(Winograd::suits(s), "{s:?}");
             let (x, w, b) = (random(1, s.input_len()), random(2, s.weight_len()), random(3, s.c_out));
-            let activation = ACTIVATIONS[i];
+            let activation = ACTIVATIONS[i % ACTIVATIONS.len()];
             let (x_rows, y_rows) = (rows(s.input, s.batch), rows(s.output, s.batch));
             let mut bench = Bench::new();
             let [px, py, pr] =
@@ -380,6 +384,11 @@ fn steps_give_the_same_bits_on_any_number_of_threads() {
         let weights = Arc::new(WinogradWeights::new(&s, &random(2, s.weight_len())));
         let bias = padded_bias(&s, None);
         Winograd::new(&s, weights, bias, Activation::Silu, x, y, None, work.at).run(&mut bench.arena);
+        let halved = square(1, [40, 36], [48, 64], 3, 2, 1);
+        let (half, work) = (bench.place(20 * 18, 64, 0), bench.place(1, Winograd::work_len(&halved), 0));
+        let weights = Arc::new(WinogradWeights::new(&halved, &random(5, halved.weight_len())));
+        let bias = padded_bias(&halved, None);
+        Winograd::new(&halved, weights, bias, Activation::Silu, y, half, None, work.at).run(&mut bench.arena);
         let e = square(1, [40, 36], [48, 96], 1, 1, 1);
         let weights = Arc::new(PackedConv::new(&e, &random(3, e.weight_len())));
         let expand = Expand { weights, bias: padded_bias(&e, None), activation: Activation::HardSwish };

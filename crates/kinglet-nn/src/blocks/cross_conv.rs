@@ -7,12 +7,13 @@ use kinglet_spec::{ArgCursor, Context, Shape, SpecErrorKind, one_input};
 use kinglet_tensor::ops::ConvUnit;
 use kinglet_tensor::{Activation, Init, ParamKind, Var};
 
-/// Convolution 1 x k, then k x 1; the input is added where its channels allow.
+/// Convolution 1 x k, then k x 1, each strided along its kernel; the input is added where its channels allow.
 #[derive(Debug)]
 pub struct CrossConv {
     c_out: usize,
     hidden: usize,
     kernel: usize,
+    stride: usize,
     groups: usize,
     shortcut: bool,
     activation: Activation,
@@ -21,7 +22,7 @@ pub struct CrossConv {
 impl CrossConv {
     /// The part that C3x repeats: as wide inside as outside.
     pub(super) fn inner(channels: usize, shortcut: bool, groups: usize, activation: Activation) -> Self {
-        CrossConv { c_out: channels, hidden: channels, kernel: 3, groups, shortcut, activation }
+        CrossConv { c_out: channels, hidden: channels, kernel: 3, stride: 1, groups, shortcut, activation }
     }
 
     /// One of the two convolutions with BatchNorm and activation.
@@ -30,7 +31,7 @@ impl CrossConv {
         m: &mut Recorder<'_>,
         x: Var,
         c_out: usize,
-        kernel: [usize; 2],
+        [kernel, stride]: [[usize; 2]; 2],
         groups: usize,
         residual: Option<Var>,
     ) -> Var {
@@ -43,7 +44,7 @@ impl CrossConv {
             activation: self.activation,
             c_out,
             kernel,
-            stride: 1,
+            stride,
             padding: kernel.map(|k| k / 2),
             dilation: 1,
             groups,
@@ -54,8 +55,7 @@ impl CrossConv {
 
 impl Block for CrossConv {
     const NAME: &'static str = "CrossConv";
-    const ARGUMENTS: &'static str =
-        "c_out, kernel = 3, stride = 1 (only 1), groups = 1, expansion = 1.0, shortcut = False";
+    const ARGUMENTS: &'static str = "c_out, kernel = 3, stride = 1, groups = 1, expansion = 1.0, shortcut = False";
     const SUMMARY: &'static str = "A 1 x k and a k x 1 convolution in place of k x k, with an optional shortcut";
 
     fn plan(args: &mut ArgCursor<'_>, inputs: &[Shape], cx: &Context) -> Result<(Self, Shape), SpecErrorKind> {
@@ -68,8 +68,13 @@ impl Block for CrossConv {
         let shortcut = args.opt_bool("shortcut", false)? && x.channels == c_out;
         let hidden = hidden_width(c_out, expansion)?;
         let wrong = |message: String| Err(SpecErrorKind::Inputs { message });
-        if kernel % 2 == 0 || stride != 1 {
-            return wrong(format!("needs an odd kernel and stride 1, found kernel {kernel} and stride {stride}"));
+        if kernel % 2 == 0 {
+            return wrong(format!("needs an odd kernel, found {kernel}"));
+        }
+        if shortcut && stride != 1 {
+            return wrong(format!(
+                "cannot add its input at stride {stride}: leave the shortcut out, or write stride 1"
+            ));
         }
         if hidden == 0 || !hidden.is_multiple_of(groups) || !c_out.is_multiple_of(groups) {
             return wrong(format!(
@@ -78,13 +83,15 @@ impl Block for CrossConv {
             ));
         }
         let activation = super::activation(cx.default_activation);
-        let block = CrossConv { c_out, hidden, kernel, groups, shortcut, activation };
-        Ok((block, Shape { channels: c_out, ..x }))
+        let block = CrossConv { c_out, hidden, kernel, stride, groups, shortcut, activation };
+        let [height, width] = [x.height, x.width].map(|side| side.div_ceil(stride));
+        Ok((block, Shape { channels: c_out, height, width }))
     }
 
     fn record(&self, m: &mut Recorder<'_>, inputs: &[Var]) -> Var {
+        let (k, s) = (self.kernel, self.stride);
         let residual = self.shortcut.then_some(inputs[0]);
-        let y = self.part(&mut m.scope("cv1"), inputs[0], self.hidden, [1, self.kernel], 1, None);
-        self.part(&mut m.scope("cv2"), y, self.c_out, [self.kernel, 1], self.groups, residual)
+        let y = self.part(&mut m.scope("cv1"), inputs[0], self.hidden, [[1, k], [1, s]], 1, None);
+        self.part(&mut m.scope("cv2"), y, self.c_out, [[k, 1], [s, 1]], self.groups, residual)
     }
 }

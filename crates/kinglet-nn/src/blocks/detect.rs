@@ -57,7 +57,7 @@ impl Block for Detect {
                 activation: Activation::Identity,
                 c_out,
                 kernel: [1, 1],
-                stride: 1,
+                stride: [1, 1],
                 padding: [0, 0],
                 dilation: 1,
                 groups: 1,

@@ -5,7 +5,7 @@ use kinglet_spec::{Repeats, ResolveOptions, SpecError, find_block};
 use kinglet_tensor::{Gradients, Mode, Params, Session};
 
 /// Rows that bring every block, behind a convolution to 16 channels.
-const ROWS: [&str; 43] = [
+const ROWS: [&str; 45] = [
     "Conv, [16, 3, 1]",
     "DWConv, [16, 3, 1]",
     "nn.ConvTranspose2d, [16, 4, 2, 1, 0, 2]",
@@ -14,6 +14,8 @@ const ROWS: [&str; 43] = [
     "GhostConv, [16, 3, 1]",
     "CrossConv, [16, 3, 1, 1, 0.5, True]",
     "CrossConv, [24, 5, 1, 4]",
+    "CrossConv, [16, 3, 2]",
+    "CrossConv, [16, 5, 2, 16, 1.0]",
     "MixConv2d, [16]",
     "MixConv2d, [20, [1, 3, 5], 2, False]",
     "Focus, [16, 3]",
@@ -166,7 +168,8 @@ fn rows_that_do_not_fit_are_refused_with_the_reason() {
         ("GhostBottleneck, [18, 3, 2]", "needs bottlenecks of a multiple of 4 channels, found 18"),
         ("C3Ghost, [20, True, 1, 0.5]", "needs bottlenecks of a multiple of 4 channels, found 10"),
         ("C3TR, [20, True, 1, 0.5]", "needs a hidden width (c_out x expansion) for 4 heads, found 10"),
-        ("CrossConv, [16, 3, 2]", "needs an odd kernel and stride 1, found kernel 3 and stride 2"),
+        ("CrossConv, [16, 4]", "needs an odd kernel, found 4"),
+        ("CrossConv, [16, 3, 2, 1, 1.0, True]", "cannot add its input at stride 2"),
         ("CrossConv, [16, 3, 1, 1, 1e9]", "the hidden width"),
         ("C3SPP, [16, [4]]", "needs odd pooling windows, found 4"),
         ("MixConv2d, [16, [2, 3]]", "needs odd kernels, found [2, 3]"),

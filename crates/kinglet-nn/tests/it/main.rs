@@ -5,6 +5,7 @@
 mod every_block;
 mod golden;
 mod state_dicts;
+mod swap;
 mod torch;
 mod torch_writer;
 mod zoo;

@@ -257,6 +257,30 @@ fn claims_of_gigabytes_ask_for_no_memory() {
 }
 
 #[test]
+fn safetensors_that_claim_gigabytes_ask_for_no_memory() {
+    let file = |claim: u64, header: &str| [&claim.to_le_bytes(), header.as_bytes(), &[0; 8]].concat();
+    let told = |claim: u64, header: &str| parse(&file(claim, header)).unwrap_err();
+    assert!(told(10_000_000_000, "{}").contains("neither a safetensors file nor one of PyTorch's"));
+    let whole = |header: &str| told(header.len() as u64, header);
+    let entry = |shape: &str, end: &str| {
+        format!("{{\"w\":{{\"dtype\":\"F32\",\"shape\":{shape},\"data_offsets\":[0,{end}]}}}}")
+    };
+    parse(&file(entry("[2]", "8").len() as u64, &entry("[2]", "8"))).unwrap();
+    for (shape, end) in [
+        ("[2500000000]", "10000000000"),
+        ("[2500000000]", "8"),
+        ("[4294967296,4294967296]", "8"),
+        ("[18446744073709551615,2]", "8"),
+        ("[2]", "18446744073709551615"),
+        ("[-2]", "8"),
+    ] {
+        assert!(whole(&entry(shape, end)).contains("neither a safetensors file"), "{shape}");
+    }
+    // Lists within lists, far beyond any stack.
+    assert!(whole(&"[".repeat(1_000_000)).contains("neither a safetensors file"));
+}
+
+#[test]
 fn endless_pickles_meet_limits() {
     // Values, marks, copies of a list.
     assert!(refused(&Pickle::new().raw(&b"N0".repeat(1_000_001)).end()).contains("exceeds the limit"));
@@ -411,6 +435,15 @@ fn weights_that_are_not_finite_are_named() {
     let file = archive(&[("data.pkl", &pickle), ("data/0", &floats(&[1.0, f32::NAN, f32::INFINITY]))]);
     let error = parse(&file).unwrap_err();
     assert!(error.contains("tensor `w` has 2 of 3 values that are not finite (the first is number 1)"), "{error}");
+}
+
+#[test]
+fn modules_within_modules_and_lists_within_lists_meet_no_stack() {
+    let open = |p: Pickle| p.global("models.yolo", "Model").raw(b")\x81}(").text("_modules").raw(b"}(").text("a");
+    let deep = (0..20_000).fold(Pickle::new(), |p, _| open(p)).raw(b"N").raw(&b"uub".repeat(20_000));
+    assert!(refused(&deep.end()).contains("exceeds the limit"));
+    let lists = Pickle::new().raw(&b"](".repeat(200_000)).raw(&b"e".repeat(200_000));
+    assert!(refused(&lists.end()).contains("holds no weights"));
 }
 
 #[test]

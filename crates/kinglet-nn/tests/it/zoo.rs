@@ -10,7 +10,7 @@ fn zoo() -> PathBuf {
 }
 
 fn build(text: &str, name: &str, nc: usize, side: usize) -> Model {
-    let options = ResolveOptions { nc: Some(nc), image: [side, side], channels: 3 };
+    let options = ResolveOptions { nc: Some(nc), image: [side, side], ..Default::default() };
     Model::from_yaml(text, name, &options).unwrap_or_else(|e| panic!("{e}"))
 }
 

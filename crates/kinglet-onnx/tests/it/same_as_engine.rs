@@ -42,6 +42,7 @@ width_multiple: 1.0
 anchors:
   - [10, 13, 16, 30, 33, 23]
   - [30, 61, 62, 45, 59, 119]
+  - [116, 90, 156, 198, 373, 326]
 backbone:
   - [-1, 1, Contract, [2]]
   - [-1, 1, GhostConv, [16, 3, 2]]
@@ -63,7 +64,8 @@ head:
   - [-1, 1, DWConvTranspose2d, [8, 2, 2]]
   - [-1, 1, MobileNetv2, [8, 2, 3, 2]]
   - [-1, 1, GhostNet, [16, 24, 5, 2, 1]]
-  - [[17, 18], 1, Detect, [nc, anchors]]
+  - [-1, 1, CrossConv, [16, 3, 2, 2]]
+  - [[17, 18, 19], 1, Detect, [nc, anchors]]
 ";
 
 /// Gives BatchNorm statistics and affine values that a trained model would have, so that folding shows.

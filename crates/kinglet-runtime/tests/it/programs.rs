@@ -144,6 +144,7 @@ width_multiple: 1.0
 anchors:
   - [10, 13, 16, 30, 33, 23]
   - [30, 61, 62, 45, 59, 119]
+  - [116, 90, 156, 198, 373, 326]
 backbone:
   - [-1, 1, Contract, [2]]
   - [-1, 1, GhostBottleneck, [16, 5, 2]]
@@ -167,7 +168,9 @@ head:
   - [-1, 1, GhostNet, [24, 36, 3, 1, 1]]
   - [-1, 1, GhostNet, [24, 36, 3, 2, 1]]
   - [-1, 2, MobileNetv2, [24, 2, 5, 1]]
-  - [[18, 20], 1, Detect, [nc, anchors]]
+  - [-1, 1, CrossConv, [24, 3, 2, 3]]
+  - [-1, 1, CrossConv, [24, 5, 1, 24]]
+  - [[18, 20, 22], 1, Detect, [nc, anchors]]
 ";
 
 #[test]

@@ -1,6 +1,6 @@
 //! Every file under `mistakes/` is refused, or accepted with warnings, in the words of its snapshot.
 
-use crate::registry::REGISTRY;
+use crate::registry::{MODELS, REGISTRY};
 use kinglet_spec::{ResolveOptions, resolve};
 use std::fs;
 use std::path::Path;
@@ -20,7 +20,7 @@ fn every_mistake_is_explained() {
         let text = fs::read_to_string(&path).expect("a text");
         // `data_nc` in a name: a data set of three classes is given.
         let nc = stem.contains("data_nc").then_some(3);
-        let options = ResolveOptions { nc, ..ResolveOptions::default() };
+        let options = ResolveOptions { nc, models: MODELS, ..ResolveOptions::default() };
         let told = match resolve(&text, "my.yaml", REGISTRY, &options) {
             Err(error) => error.to_string(),
             Ok(graph) => {

@@ -221,3 +221,10 @@ pub static OTHERS: &[&dyn BlockKind] = &[
 
 pub static REGISTRY: &[&dyn BlockKind] =
     &[&CONV, &DWCONV, &CONV3BN, &SPPF, &MOBILE, &INVERTED, &CONCAT, &C3, &UPSAMPLE, &DETECT];
+
+/// Models whose backbones a test may name.
+pub static MODELS: &[(&str, &str)] = &[
+    ("mobilenetv3_small", include_str!("../../../../zoo/models/mobilenetv3_small.yaml")),
+    ("yolov5n", include_str!("../../../../zoo/models/yolov5n.yaml")),
+    ("yolov5s6", include_str!("../../../../zoo/models/yolov5s6.yaml")),
+];

@@ -10,6 +10,10 @@ use kinglet_kernels::batchnorm;
 use kinglet_kernels::conv::ChannelStats;
 use std::ops::Range;
 
+/// Where the squared mean is so many times the variance, the latter's second pass over the batch pays: the sums of squares
+/// are right to about 1e-7 of themselves, so that the variance would be wrong by a thousandth.
+const CANCELLING: f64 = 1e4;
+
 /// The parameters of a BatchNorm.
 #[derive(Debug, Clone, Copy)]
 pub struct Norm {
@@ -62,26 +66,32 @@ impl Norm {
         (scale, shift)
     }
 
-    /// The moments of a batch of `rows` pixels; moves the running statistics.
+    /// The moments of the batch `z`, whose sums are `stats`; moves the running statistics.
     pub(crate) fn normalise(
         &self,
+        z: &[f32],
         stats: &ChannelStats,
-        rows: usize,
         momentum: f32,
         params: &mut Params,
     ) -> BatchMoments {
-        let count = rows as f64;
         let channels = stats.sum.len();
+        let count = (z.len() / channels) as f64;
+        let means: Vec<f64> = stats.sum.iter().map(|sum| sum / count).collect();
+        let mut variances: Vec<f64> =
+            stats.sum_sq.iter().zip(&means).map(|(sum_sq, mean)| sum_sq / count - mean * mean).collect();
+        let cancels = |(mean, variance): (&f64, &f64)| mean * mean > CANCELLING * (variance + f64::from(self.eps));
+        if means.iter().zip(&variances).any(cancels) {
+            variances = batchnorm::squared_deviations(z, &means).iter().map(|sum| sum / count).collect();
+        }
         let mut moments = BatchMoments {
             mean: Vec::with_capacity(channels),
             inv_std: Vec::with_capacity(channels),
             ..BatchMoments::default()
         };
         let mut unbiased = Vec::with_capacity(channels);
-        for (sum, sum_sq) in stats.sum.iter().zip(&stats.sum_sq) {
-            let mean = sum / count;
-            let variance = (sum_sq / count - mean * mean).max(0.0);
-            moments.mean.push(mean as f32);
+        for (mean, variance) in means.iter().zip(variances) {
+            let variance = variance.max(0.0);
+            moments.mean.push(*mean as f32);
             moments.inv_std.push((1.0 / (variance + f64::from(self.eps)).sqrt()) as f32);
             unbiased.push((variance * count / (count - 1.0).max(1.0)) as f32);
         }
@@ -137,7 +147,7 @@ impl Operation for BatchNorm {
             Mode::Evaluate => self.norm.fold(cx.params),
             Mode::Train { momentum } => {
                 let stats = batchnorm::channel_stats(x, c);
-                cx.notes.moments = self.norm.normalise(&stats, cx.shape.rows(), momentum, cx.params);
+                cx.notes.moments = self.norm.normalise(x, &stats, momentum, cx.params);
                 (cx.notes.moments.scale.clone(), cx.notes.moments.shift.clone())
             }
         };

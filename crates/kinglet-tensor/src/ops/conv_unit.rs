@@ -30,8 +30,8 @@ pub struct ConvUnit {
     pub c_out: usize,
     /// Kernel height and width.
     pub kernel: [usize; 2],
-    /// Stride along both axes.
-    pub stride: usize,
+    /// Stride along height and width.
+    pub stride: [usize; 2],
     /// Zeros on each side, along height and width.
     pub padding: [usize; 2],
     /// Distance between taps.
@@ -49,7 +49,7 @@ impl ConvUnit {
             x.c,
             self.c_out,
             self.kernel,
-            [self.stride; 2],
+            self.stride,
             self.padding,
             [self.dilation; 2],
             self.groups,
@@ -153,7 +153,7 @@ impl Operation for ConvUnit {
         let mut stats = self.norm.is_some().then(ChannelStats::default);
         self.convolve(&s, x, weight, bias, z, stats.as_mut());
         if let (Some(norm), Some(stats)) = (&self.norm, stats) {
-            cx.notes.moments = norm.normalise(&stats, cx.shape.rows(), momentum, cx.params);
+            cx.notes.moments = norm.normalise(z, &stats, momentum, cx.params);
         }
         if let Some(y) = cx.output.as_deref_mut() {
             self.finish(z, cx.notes, cx.inputs.get(1).map(|r| r.whole()), y);
@@ -230,7 +230,7 @@ impl ConvUnit {
 
     /// Whether it is a matrix product over rows.
     fn is_pointwise(&self) -> bool {
-        self.kernel == [1, 1] && self.stride == 1 && self.padding == [0, 0] && self.groups == 1
+        self.kernel == [1, 1] && self.stride == [1, 1] && self.padding == [0, 0] && self.groups == 1
     }
 
     /// As the matrix product that a pointwise convolution is.

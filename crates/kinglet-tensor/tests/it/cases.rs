@@ -57,7 +57,7 @@ impl Builder {
     pub fn variable(&mut self, c: usize, stride: usize, bound: f32) -> Var {
         let pixels = self.graph.shape(self.graph.input()).c;
         let weight = self.weight(&[c, pixels, 1, 1], bound);
-        self.graph.push(ConvUnit { stride, ..plain(weight, c) }, &[self.graph.input()])
+        self.graph.push(ConvUnit { stride: [stride; 2], ..plain(weight, c) }, &[self.graph.input()])
     }
 
     /// A BatchNorm.
@@ -123,7 +123,7 @@ fn plain(weight: ParamId, c_out: usize) -> ConvUnit {
         activation: Activation::Identity,
         c_out,
         kernel: [1, 1],
-        stride: 1,
+        stride: [1, 1],
         padding: [0, 0],
         dilation: 1,
         groups: 1,
@@ -188,18 +188,22 @@ fn builds() -> Vec<(String, [usize; 3], Build)> {
     }
     // Kernel, stride, padding, dilation, groups.
     let geometries = [
-        ("pointwise", [1, 1], 1, [0, 0], 1, 1),
-        ("strided", [3, 3], 2, [1, 1], 1, 1),
-        ("strided pointwise", [1, 1], 2, [0, 0], 1, 1),
-        ("dilated", [3, 3], 1, [2, 2], 2, 1),
-        ("oblong", [1, 3], 1, [0, 1], 1, 1),
-        ("grouped", [3, 3], 1, [1, 1], 1, 2),
-        ("grouped, strided", [3, 3], 2, [1, 1], 1, 3),
-        ("depthwise", [3, 3], 1, [1, 1], 1, 6),
-        ("depthwise, strided", [5, 5], 2, [2, 2], 1, 6),
-        ("depthwise, dilated", [3, 3], 1, [2, 2], 2, 6),
-        ("patches", [2, 2], 2, [0, 0], 1, 1),
-        ("border wider than needed", [3, 3], 1, [2, 2], 1, 1),
+        ("pointwise", [1, 1], [1, 1], [0, 0], 1, 1),
+        ("strided", [3, 3], [2, 2], [1, 1], 1, 1),
+        ("strided pointwise", [1, 1], [2, 2], [0, 0], 1, 1),
+        ("dilated", [3, 3], [1, 1], [2, 2], 2, 1),
+        ("oblong", [1, 3], [1, 1], [0, 1], 1, 1),
+        ("row, strided along it", [1, 3], [1, 2], [0, 1], 1, 1),
+        ("column, strided along it", [3, 1], [2, 1], [1, 0], 1, 2),
+        ("column, depthwise, strided along it", [3, 1], [2, 1], [1, 0], 1, 6),
+        ("strides that differ", [3, 3], [3, 2], [1, 1], 1, 1),
+        ("grouped", [3, 3], [1, 1], [1, 1], 1, 2),
+        ("grouped, strided", [3, 3], [2, 2], [1, 1], 1, 3),
+        ("depthwise", [3, 3], [1, 1], [1, 1], 1, 6),
+        ("depthwise, strided", [5, 5], [2, 2], [2, 2], 1, 6),
+        ("depthwise, dilated", [3, 3], [1, 1], [2, 2], 2, 6),
+        ("patches", [2, 2], [2, 2], [0, 0], 1, 1),
+        ("border wider than needed", [3, 3], [1, 1], [2, 2], 1, 1),
     ];
     for (name, kernel, stride, padding, dilation, groups) in geometries {
         for with_norm in [false, true] {
@@ -246,7 +250,7 @@ fn builds() -> Vec<(String, [usize; 3], Build)> {
                 let (x, residual) = (b.variable(C, 1, 1.0), b.variable(4, 2, 1.0));
                 let unit =
                     if with_norm { b.unit(x, 4, 3, 1, a) } else { ConvUnit { activation: a, ..b.conv(x, 4, 3, 1) } };
-                b.graph.push(ConvUnit { stride: 2, ..unit }, &[x, residual])
+                b.graph.push(ConvUnit { stride: [2, 2], ..unit }, &[x, residual])
             }),
         );
         add(

@@ -113,7 +113,7 @@ fn large() -> (Graph, Params, Vec<f32>) {
     let pooled = b.graph.push(MaxPool { kernel: 5, stride: 1, padding: 2 }, &[deep]);
     let grouped = b.unit(pooled, 24, 3, 2, Activation::Relu);
     let wide = b.graph.push(grouped, &[pooled, x]);
-    let down = ConvUnit { stride: 2, ..b.unit(wide, 40, 3, 1, Activation::Silu) };
+    let down = ConvUnit { stride: [2, 2], ..b.unit(wide, 40, 3, 1, Activation::Silu) };
     let small = b.graph.push(down, &[wide]);
     let norm = b.norm(40);
     let small = b.graph.push(BatchNorm { norm, activation: Activation::Sigmoid }, &[small]);

@@ -39,7 +39,7 @@ fn outputs_have_the_shapes_that_pytorch_gives_them() {
     let pool = |kernel, stride, padding| MaxPool { kernel, stride, padding };
     let cases: [(Op, Shape); 13] = [
         (conv(4).into(), Shape::new(2, 9, 6, 8)),
-        (ConvUnit { stride: 2, ..conv(4) }.into(), Shape::new(2, 5, 3, 8)),
+        (ConvUnit { stride: [2, 2], ..conv(4) }.into(), Shape::new(2, 5, 3, 8)),
         (ConvUnit { dilation: 2, ..conv(4) }.into(), Shape::new(2, 7, 4, 8)),
         (ConvUnit { kernel: [1, 5], padding: [0, 1], ..conv(4) }.into(), Shape::new(2, 9, 4, 8)),
         (pool(2, 2, 0).into(), Shape::new(2, 4, 3, 4)),

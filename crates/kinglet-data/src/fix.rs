@@ -1,0 +1,166 @@
+//! Corrects label files in place, and keeps what it changes.
+//!
+//! `clip` writes boxes that reach out as clipped to the image; `drop-box` takes wrong lines out; `quarantine` moves images with
+//! wrong labels, and their label files, away. Lines without a finding stay as they are, to the byte. Originals go to
+//! a new folder `.kinglet-originals-N` in the data set, which scans pass over. Each file is replaced whole.
+
+use crate::error::DataError;
+use crate::finding::{FindingKind, Severity};
+use crate::formats::has_extension;
+use crate::labels::{parse_text, to_line};
+use crate::scan::{Dataset, Sample};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs;
+use std::io::Write;
+use std::path::{Component, Path, PathBuf};
+
+/// What to do with wrong labels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fix {
+    /// Write what can be corrected as corrected.
+    Clip,
+    /// Take the lines out.
+    DropBox,
+    /// Move the images away.
+    Quarantine,
+}
+
+/// What was changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Fixed {
+    /// Label files that were rewritten.
+    pub files: usize,
+    /// Lines that were rewritten.
+    pub lines_corrected: usize,
+    /// Lines that were taken out.
+    pub lines_removed: usize,
+    /// Images that were moved.
+    pub images_moved: usize,
+    /// Where the originals are; nothing where nothing was changed.
+    pub originals: Option<PathBuf>,
+}
+
+/// Changes the label files of these splits.
+///
+/// # Errors
+/// Labels that are not YOLO text (for anything but quarantine, which needs a label file an image); a folder that cannot be
+/// written. What was changed before the error has its original kept.
+pub fn fix(sets: &[Dataset], how: Fix) -> Result<Fixed, DataError> {
+    let mut done = Fixed::default();
+    let Some(first) = sets.first() else { return Ok(done) };
+    let root = first.source.folder();
+    let mut seen = HashSet::new();
+    for set in sets {
+        let mut wrong: HashMap<&Path, BTreeMap<usize, bool>> = HashMap::new();
+        for finding in set.findings.iter().filter(|f| f.severity != Severity::Note) {
+            let lines = wrong.entry(&finding.file).or_default();
+            if let Some(line) = finding.line {
+                // Other separators are read well and are no reason to lose a box.
+                let worse = finding.kind != FindingKind::WrongSeparator;
+                *lines.entry(line).or_default() |= worse;
+            }
+        }
+        for sample in &set.samples {
+            let Some(file) = &sample.label_file else { continue };
+            let Some(lines) = wrong.get(file.as_path()) else { continue };
+            let is_text = has_extension(file, "txt");
+            if has_extension(file, "json") || (how != Fix::Quarantine && !is_text) {
+                return Err(DataError::NotFixable { file: file.clone() });
+            }
+            if !seen.insert(file.clone()) {
+                continue;
+            }
+            match how {
+                Fix::Quarantine => quarantine(sample, file, &root, &mut done)?,
+                Fix::Clip | Fix::DropBox => rewrite(set, file, lines, how, &root, &mut done)?,
+            }
+        }
+    }
+    Ok(done)
+}
+
+fn rewrite(
+    set: &Dataset,
+    file: &Path,
+    wrong: &BTreeMap<usize, bool>,
+    how: Fix,
+    root: &Path,
+    done: &mut Fixed,
+) -> Result<(), DataError> {
+    let bytes = fs::read(file).map_err(|e| DataError::io("read", file, e))?;
+    let parsed = parse_text(&bytes, file, Some(set.source.names.len()), false);
+    let good: HashMap<usize, String> =
+        parsed.lines.iter().zip(&parsed.labels).filter_map(|(line, label)| Some(((*line)?, to_line(label)))).collect();
+    let text = String::from_utf8_lossy(&bytes);
+    let (mut out, mut corrected, mut removed) = (String::with_capacity(text.len()), 0, 0);
+    for (index, line) in text.split_inclusive('\n').enumerate() {
+        let number = index + 1;
+        let worse = wrong.get(&number).copied().unwrap_or(false);
+        let separators = wrong.values().any(|worse| !worse) && line.contains([',', ';']);
+        match good.get(&number) {
+            _ if worse && how == Fix::DropBox => removed += 1,
+            Some(better) if worse || separators => {
+                corrected += 1;
+                out.push_str(better);
+                out.push('\n');
+            }
+            _ => out.push_str(line),
+        }
+    }
+    if corrected + removed == 0 {
+        return Ok(());
+    }
+    let kept = keep_place(file, root, done)?;
+    fs::copy(file, &kept).map_err(|e| DataError::io("copy", file, e))?;
+    let write = || -> std::io::Result<()> {
+        let mut draft = tempfile::NamedTempFile::new_in(crate::source::folder_of(file))?;
+        draft.write_all(out.as_bytes())?;
+        draft.as_file().set_permissions(fs::metadata(file)?.permissions())?;
+        draft.persist(file).map_err(|e| e.error)?;
+        Ok(())
+    };
+    write().map_err(|e| DataError::io("write", file, e))?;
+    done.files += 1;
+    done.lines_corrected += corrected;
+    done.lines_removed += removed;
+    Ok(())
+}
+
+fn quarantine(sample: &Sample, file: &Path, root: &Path, done: &mut Fixed) -> Result<(), DataError> {
+    for path in [sample.path.as_path(), file] {
+        let kept = keep_place(path, root, done)?;
+        fs::rename(path, &kept).map_err(|e| DataError::io("move", path, e))?;
+    }
+    done.images_moved += 1;
+    Ok(())
+}
+
+/// Where a file is kept, with its folders; the first call makes the folder for all.
+fn keep_place(file: &Path, root: &Path, done: &mut Fixed) -> Result<PathBuf, DataError> {
+    let folder = match &done.originals {
+        Some(folder) => folder.clone(),
+        None => {
+            let folder = new_folder(root)?;
+            done.originals = Some(folder.clone());
+            folder
+        }
+    };
+    let inner = file.strip_prefix(root).unwrap_or(file);
+    let inner: PathBuf = inner.components().filter(|part| matches!(part, Component::Normal(_))).collect();
+    let place = folder.join(inner);
+    let above = place.parent().unwrap_or(&folder);
+    fs::create_dir_all(above).map_err(|e| DataError::io("create", above, e))?;
+    Ok(place)
+}
+
+fn new_folder(root: &Path) -> Result<PathBuf, DataError> {
+    let mut number = 1;
+    loop {
+        let folder = root.join(format!(".kinglet-originals-{number}"));
+        match fs::create_dir(&folder) {
+            Ok(()) => return Ok(folder),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
+            Err(error) => return Err(DataError::io("create", &folder, error)),
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! Pascal VOC: an XML file an image, as the VOC devkit, LabelImg, CVAT and Roboflow write it.
+//!
+//! Trees: `Annotations/`, `JPEGImages/` and `ImageSets/Main/*.txt`; or XML beside the images, in a folder a split or not.
+//! Classes are named in each file; their numbers follow `labelmap.txt` or `classes.txt`, or else the alphabet.
+//! `difficult` objects are not learnt, and detections of them count neither way.
+//! Units: `xmin`, `ymin`, `xmax`, `ymax` are taken as edges in pixels from the upper left corner. The VOC devkit counted pixels
+//! from 1 (an edge one less to the left and above); the programs that write such files today do not, and the difference is at
+//! most a pixel. YOLOv5's conversion of VOC takes 1 from the centre and nothing from the size.
+
+use super::{Format, add_split_folders, classes_txt, entries_of, files_of, has_extension, holds, names_of_lines};
+use crate::error::DataError;
+use crate::finding::{Finding, FindingKind, Severity, excerpt};
+use crate::labels::Ignored;
+use crate::pixel_box::PixelBox;
+use crate::scan::{Dataset, Sample};
+use crate::source::{Source, Split, join};
+use roxmltree::{Document, Node, ParsingOptions};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+const ANNOTATIONS: [&str; 2] = ["Annotations", "annotations"];
+const IMAGES: [&str; 3] = ["JPEGImages", "images", "Images"];
+/// So many elements and texts an annotation may have: thousands of objects.
+const NODES: u32 = 1 << 20;
+/// So deep may elements lie in each other; VOC needs five levels.
+const DEPTH: usize = 64;
+
+/// The description of a folder with VOC annotations.
+pub(crate) fn find(folder: &Path) -> Result<Option<Source>, DataError> {
+    let Some(files) = annotations(folder)? else { return Ok(None) };
+    // The folder of the annotations stands for the tree it is in.
+    let is_called = |names: &[&str]| folder.file_name().is_some_and(|own| names.iter().any(|name| own == *name));
+    let above = join(folder, Path::new(".."));
+    let root = if is_called(&ANNOTATIONS) && IMAGES.iter().any(|name| above.join(name).is_dir()) {
+        above
+    } else {
+        folder.to_path_buf()
+    };
+    let mut source = Source::empty(&root, Format::Voc);
+    source.names = match ["labelmap.txt", classes_txt::FILE].iter().map(|name| root.join(name)).find(|p| p.is_file()) {
+        Some(file) => {
+            let names = names_of_lines(&file)?;
+            // CVAT: `label:color_rgb:parts:actions`, with a comment above and a background that is no class.
+            let names = names.iter().filter(|line| !line.starts_with('#')).map(|line| line.split(':').next());
+            names.flatten().filter(|name| *name != "background").map(str::to_owned).collect()
+        }
+        None => {
+            let mut found = BTreeSet::new();
+            for file in &files {
+                found.extend(class_names(file));
+            }
+            found.into_iter().collect()
+        }
+    };
+    if source.names.is_empty() {
+        return Err(DataError::NoClasses { folder: root, files: files.len() });
+    }
+    let lists = root.join("ImageSets/Main");
+    for split in Split::ALL {
+        let list = lists.join(split.key()).with_extension("txt");
+        if list.is_file() {
+            source.add(split, list.strip_prefix(&root).unwrap_or(&list));
+        }
+    }
+    if source.splits.iter().all(Vec::is_empty) {
+        let whole = ["trainval.txt", "default.txt"].iter().map(|name| lists.join(name)).find(|list| list.is_file());
+        match whole {
+            Some(list) => {
+                source.unsplit = true;
+                source.add(Split::Train, list.strip_prefix(&root).unwrap_or(&list));
+            }
+            None => add_split_folders(&mut source, &root, &IMAGES)?,
+        }
+    }
+    Ok(Some(source))
+}
+
+/// The annotation files of a tree, where it is one of VOC.
+fn annotations(folder: &Path) -> Result<Option<Vec<PathBuf>>, DataError> {
+    let is_xml = |path: &Path| has_extension(path, "xml");
+    let mut places: Vec<PathBuf> = ANNOTATIONS.iter().map(|name| folder.join(name)).collect();
+    places.push(folder.to_path_buf());
+    for sub in entries_of(folder)?.into_iter().filter(|path| path.is_dir()) {
+        if sub.file_name().is_some_and(|name| Split::of_name(&name.to_string_lossy()).is_some()) {
+            places.push(sub);
+        }
+    }
+    let mut files: Vec<PathBuf> = Vec::new();
+    for place in places {
+        if holds(&place, "xml")? {
+            files.extend(files_of(&place, is_xml)?);
+        } else if place.is_dir() && ANNOTATIONS.iter().any(|name| place.ends_with(name)) {
+            for sub in entries_of(&place)?.into_iter().filter(|path| path.is_dir()) {
+                files.extend(files_of(&sub, is_xml)?);
+            }
+        }
+    }
+    // Other programs keep XML beside pictures as well.
+    let is_voc = |file: &PathBuf| std::fs::read_to_string(file).is_ok_and(|text| text.contains("<annotation"));
+    Ok(files.iter().any(is_voc).then_some(files))
+}
+
+/// The classes that a file names; none where it cannot be read, which the scan tells.
+fn class_names(file: &Path) -> Vec<String> {
+    let Ok(text) = crate::source::read_text(file) else { return Vec::new() };
+    let Ok(document) = parse_xml(&text) else { return Vec::new() };
+    let root = document.root_element();
+    root.children().filter(|node| node.has_tag_name("object")).filter_map(|node| child_text(node, "name")).collect()
+}
+
+/// The annotation files an image may have, most likely first.
+pub(crate) fn candidates(image: &Path) -> Vec<PathBuf> {
+    let mut out = vec![image.with_extension("xml")];
+    let parts: Vec<_> = image.components().collect();
+    let folders = parts.len().saturating_sub(1);
+    let name = image.with_extension("xml").file_name().map(PathBuf::from).unwrap_or_default();
+    let is_images = |part: &std::path::Component<'_>| IMAGES.iter().any(|name| part.as_os_str() == *name);
+    if let Some(at) = parts[..folders].iter().rposition(is_images) {
+        let above: PathBuf = parts[..at].iter().collect();
+        let inner: PathBuf = parts[at + 1..folders].iter().collect();
+        for folder in ANNOTATIONS {
+            out.push(above.join(folder).join(&inner).join(&name));
+            out.push(above.join(folder).join(&name));
+        }
+    }
+    for folder in ANNOTATIONS {
+        out.push(image.with_file_name(folder).join(&name));
+    }
+    out.dedup();
+    out
+}
+
+/// The image that a line of an image set means: a name without extension, and maybe a number behind it.
+pub(crate) fn image_of_line(root: &Path, line: &str) -> Option<PathBuf> {
+    let name = line.split_whitespace().next()?;
+    let folders = IMAGES.iter().map(|folder| root.join(folder)).chain([root.to_path_buf()]);
+    let extensions = ["jpg", "jpeg", "png", "JPG", "JPEG", "PNG", "bmp", "webp", "tif", "tiff"];
+    folders
+        .flat_map(|folder| extensions.map(|extension| folder.join(format!("{name}.{extension}"))))
+        .find(|path| path.is_file())
+}
+
+/// What a file says about its image.
+#[derive(Debug, Default)]
+pub(crate) struct Voc {
+    pub(crate) boxes: Vec<PixelBox>,
+    /// Width and height as the file has them, if it does.
+    pub(crate) size: Option<(u32, u32)>,
+    pub(crate) findings: Vec<Finding>,
+}
+
+fn parse_xml(text: &str) -> Result<Document<'_>, String> {
+    // Without a DTD there are no entities but XML's own five, so nothing can grow.
+    if let Some(line) = first_too_deep(text) {
+        return Err(format!("line {line}: more than {DEPTH} elements lie in each other; it is no VOC annotation"));
+    }
+    let options = ParsingOptions { allow_dtd: false, nodes_limit: NODES, ..ParsingOptions::default() };
+    Document::parse_with_options(text, options).map_err(|error| match error {
+        roxmltree::Error::DtdDetected => {
+            "it has a DTD, which may hide entities; remove the `<!DOCTYPE ...>`".to_owned()
+        }
+        other => other.to_string(),
+    })
+}
+
+/// The first line where elements lie too deep in each other: such text is refused before it is parsed.
+fn first_too_deep(text: &str) -> Option<usize> {
+    let mut depth = 0usize;
+    for (at, _) in text.match_indices('<') {
+        let rest = &text.as_bytes()[at + 1..];
+        match rest.first() {
+            Some(b'/') => depth = depth.saturating_sub(1),
+            Some(b'!' | b'?') | None => {}
+            Some(_) => {
+                let end = rest.iter().position(|&byte| byte == b'>').unwrap_or(0);
+                depth += usize::from(end == 0 || rest[end - 1] != b'/');
+            }
+        }
+        if depth > DEPTH {
+            return Some(text[..at].matches('\n').count() + 1);
+        }
+    }
+    None
+}
+
+fn child<'a, 'i>(node: Node<'a, 'i>, name: &str) -> Option<Node<'a, 'i>> {
+    node.children().find(|child| child.has_tag_name(name))
+}
+
+fn child_text(node: Node<'_, '_>, name: &str) -> Option<String> {
+    child(node, name)?.text().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+}
+
+/// Reads the text of `file`. `class_of` gives the number of a class, where it has one.
+///
+/// # Errors
+/// The reason, where the text is no VOC annotation.
+pub(crate) fn read(text: &str, file: &Path, class_of: &dyn Fn(&str) -> Option<usize>) -> Result<Voc, String> {
+    let document = parse_xml(text)?;
+    let root = document.root_element();
+    if !root.has_tag_name("annotation") {
+        return Err(format!("expected `<annotation>`, found `<{}>`", excerpt(root.tag_name().name())));
+    }
+    let side = |name: &str| child(root, "size").and_then(|size| child_text(size, name)?.parse::<f64>().ok());
+    let side = |name: &str| side(name).filter(|v| (1.0..=f64::from(u32::MAX)).contains(v)).map(|v| v as u32);
+    let mut voc = Voc { size: side("width").zip(side("height")), ..Voc::default() };
+    for object in root.children().filter(|node| node.has_tag_name("object")) {
+        let line = Some(document.text_pos_at(object.range().start).row as usize);
+        if let Err(fault) = read_object(object, file, line, class_of, &mut voc) {
+            voc.findings.push(Finding::new(file, line, Severity::Dropped, fault));
+        }
+    }
+    Ok(voc)
+}
+
+fn read_object(
+    object: Node<'_, '_>,
+    file: &Path,
+    line: Option<usize>,
+    class_of: &dyn Fn(&str) -> Option<usize>,
+    voc: &mut Voc,
+) -> Result<(), crate::finding::Fault> {
+    let bad = |value: String| (FindingKind::BadAnnotation, value);
+    let name = child_text(object, "name").ok_or_else(|| bad("an object without a `<name>`".to_owned()))?;
+    let what = format!("`{}`", excerpt(&name));
+    let class = class_of(&name).ok_or_else(|| (FindingKind::ClassOutOfRange, format!("class {what}")))?;
+    let frame = child(object, "bndbox").ok_or_else(|| bad(format!("{what} has no `<bndbox>`")))?;
+    let mut corners = [0.0; 4];
+    for (corner, key) in corners.iter_mut().zip(["xmin", "ymin", "xmax", "ymax"]) {
+        let text = child_text(frame, key).ok_or_else(|| bad(format!("{what} has no `<{key}>`")))?;
+        *corner = text
+            .parse::<f64>()
+            .map_err(|_| (FindingKind::NotANumber, format!("{what}: `<{key}>` is `{}`", excerpt(&text))))?;
+    }
+    if corners.iter().any(|value| !value.is_finite()) {
+        return Err((FindingKind::NotFinite, format!("{what}: {corners:?}")));
+    }
+    let [x1, y1, x2, y2] = corners;
+    if x1 > x2 || y1 > y2 {
+        let fault = (FindingKind::SwappedCorners, format!("{what}: xmin {x1}, ymin {y1}, xmax {x2}, ymax {y2}"));
+        voc.findings.push(Finding::new(file, line, Severity::Fixed, fault));
+    }
+    let difficult =
+        child_text(object, "difficult").is_some_and(|text| !["0", "false", "False"].contains(&text.as_str()));
+    let xyxy = [x1.min(x2), y1.min(y2), x1.max(x2), y1.max(y2)];
+    let ignored = difficult.then_some(Ignored::Difficult);
+    voc.boxes.push(PixelBox { class, xyxy, polygon: None, ignored, line, what });
+    Ok(())
+}
+
+/// An image's annotation file. Whole pixels are written as such, others with two decimals.
+pub(crate) fn write(set: &Dataset, sample: &Sample, file_name: &str) -> String {
+    let mut out = format!(
+        "<annotation>\n  <folder>{}</folder>\n  <filename>{}</filename>\n  <size>\n    <width>{}</width>\n    \
+         <height>{}</height>\n    <depth>3</depth>\n  </size>\n  <segmented>0</segmented>\n",
+        IMAGES[0],
+        escaped(file_name),
+        sample.width,
+        sample.height
+    );
+    let (w, h) = (sample.width as f64, sample.height as f64);
+    let learnt = sample.labels.iter().map(|l| (l.class, l.cxcywh, 0));
+    let ignored = sample.ignored.iter().map(|r| (r.class, r.cxcywh, 1));
+    for (class, [cx, cy, bw, bh], difficult) in learnt.chain(ignored) {
+        let [cx, cy, bw, bh] = [cx, cy, bw, bh].map(f64::from);
+        let corners = [(cx - bw / 2.0) * w, (cy - bh / 2.0) * h, (cx + bw / 2.0) * w, (cy + bh / 2.0) * h];
+        out.push_str(&format!(
+            "  <object>\n    <name>{}</name>\n    <pose>Unspecified</pose>\n    <truncated>0</truncated>\n    \
+             <difficult>{difficult}</difficult>\n    <bndbox>\n",
+            escaped(&set.names[class])
+        ));
+        for (key, value) in ["xmin", "ymin", "xmax", "ymax"].into_iter().zip(corners) {
+            out.push_str(&format!("      <{key}>{}</{key}>\n", pixels(value)));
+        }
+        out.push_str("    </bndbox>\n  </object>\n");
+    }
+    out + "</annotation>\n"
+}
+
+/// A coordinate: labels with six decimals come back to whole pixels where they began as such.
+fn pixels(value: f64) -> String {
+    let whole = value.round_ties_even();
+    if (value - whole).abs() < 0.01 { format!("{whole:.0}").replace("-0", "0") } else { format!("{value:.2}") }
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
