@@ -58,22 +58,21 @@ pub struct Case {
 impl Case {
     /// What disagrees, in words.
     pub fn fault(&self) -> Option<String> {
-        // Written so that a NaN is a fault.
-        if !(self.values <= VALUES) {
+        if self.values > VALUES {
             return Some(format!("values differ by {:.1e} of the largest, expected {VALUES:.0e} at most", self.values));
         }
         if let Some([most, mean]) = self.levels
-            && !(most <= LEVELS[0] + 1e-3 && mean <= LEVELS[1])
+            && (most > LEVELS[0] + 1e-3 || mean > LEVELS[1])
         {
             return Some(format!("the letterboxed picture differs by {most:.1} grey levels, {mean:.3} on average"));
         }
         if self.alone > 0 {
             return Some(format!("{} boxes of {} have no partner", self.alone, self.boxes));
         }
-        if !(self.overlap >= OVERLAP) {
+        if self.overlap < OVERLAP {
             return Some(format!("a box overlaps its partner by {:.4}, expected {OVERLAP} at least", self.overlap));
         }
-        (!(self.score <= SCORES_APART))
+        (self.score > SCORES_APART)
             .then(|| format!("a score differs by {:.1e}, expected {SCORES_APART:.0e} at most", self.score))
     }
 }
@@ -388,22 +387,23 @@ fn pair(case: &mut Case, own: &[Detection], found: &[Detection], s: &Suppression
     case.alone += alone.iter().filter(|entry| !explained(entry)).count();
 }
 
-/// Largest difference, relative to the largest value; NaN where there is one.
+/// Difference of two values; a NaN is as far from everything as can be.
+fn apart(found: f32, want: f32) -> f32 {
+    let difference = (found - want).abs();
+    if difference.is_nan() { f32::INFINITY } else { difference }
+}
+
+/// Largest difference, relative to the largest value.
 fn relative(found: &[f32], want: &[f32]) -> f32 {
     let largest = want.iter().fold(f32::MIN_POSITIVE, |m, v| m.max(v.abs()));
-    let differences = found.iter().zip(want).map(|(f, w)| (f - w).abs());
-    differences.fold(0f32, |m, d| if d.is_nan() { d } else { m.max(d) }) / largest
+    found.iter().zip(want).map(|(&f, &w)| apart(f, w)).fold(0f32, f32::max) / largest
 }
 
 /// Grey levels of difference: largest and mean.
 fn differences(found: &[f32], want: &[f32]) -> [f32; 2] {
-    let (mut most, mut sum) = (0f32, 0f64);
-    for (f, w) in found.iter().zip(want) {
-        let levels = 255.0 * (f - w).abs();
-        most = if levels.is_nan() { levels } else { most.max(levels) };
-        sum += f64::from(levels);
-    }
-    [most, (sum / want.len().max(1) as f64) as f32]
+    let levels = || found.iter().zip(want).map(|(&f, &w)| 255.0 * apart(f, w));
+    let sum: f64 = levels().map(f64::from).sum();
+    [levels().fold(0f32, f32::max), (sum / want.len().max(1) as f64) as f32]
 }
 
 /// `[n, pixels, 3]` as `[n, 3, pixels]`.
@@ -449,6 +449,15 @@ mod tests {
         assert_eq!(choose(&boxes, &scores, &options), [0, 0, 3, 0, 0, 0, 0, 1, 3, 0, 1, 0]);
         let (boxes, scores) = example(2, 1);
         assert_eq!(choose(&boxes, &scores, &options), [0, 0, 3, 0, 0, 0, 1, 0, 3, 1, 0, 0]);
+    }
+
+    #[test]
+    fn a_value_that_is_no_number_differs_from_all() {
+        assert_eq!(relative(&[1.0, f32::NAN, 2.0], &[1.0, 1.0, 2.0]), f32::INFINITY);
+        assert_eq!(relative(&[1.0, 2.5], &[1.0, 2.0]), 0.25);
+        // 51 / 255 and 0 levels.
+        assert_eq!(differences(&[0.2, 1.0], &[0.4, 1.0]), [51.0, 25.5]);
+        assert_eq!(differences(&[f32::NAN, 1.0], &[0.0, 1.0])[0], f32::INFINITY);
     }
 
     #[test]
