@@ -32,6 +32,8 @@ fn a_file_is_compared_before_it_takes_its_name() {
 fn pictures_of_the_user_serve_the_comparison() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir_all(dir.path().join("set/images")).unwrap();
+    std::fs::create_dir_all(dir.path().join("set/labels")).unwrap();
+    std::fs::write(dir.path().join("set/labels/0.txt"), "0 0.5 0.5 0.2 0.2\n").unwrap();
     for i in 0..6 {
         let mut image = Image::new(40 + i, 30, [90; 3]);
         image.data.iter_mut().enumerate().for_each(|(at, v)| *v = (at * (i + 3) % 251) as u8);
