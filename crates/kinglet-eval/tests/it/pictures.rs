@@ -1,11 +1,12 @@
 //! Plots draw something and stand odd input. With `KINGLET_PLOTS` set to a folder they are kept there to be looked at.
 
 use kinglet_eval::plots::{Curve, Series, plot_confusion, plot_curve, plot_history};
-use kinglet_eval::{Evaluator, LabelBox, Report};
+use kinglet_eval::{Evaluator, Figure, LabelBox, Report};
 use kinglet_vision::encode::write_png;
-use kinglet_vision::{Detection, Image};
+use kinglet_vision::Detection;
 
-fn keep(image: &Image, name: &str) {
+fn keep(figure: &Figure, name: &str) {
+    let image = &figure.to_image();
     if let Ok(folder) = std::env::var("KINGLET_PLOTS") {
         write_png(image, std::path::Path::new(&folder).join(name)).unwrap();
     }
