@@ -225,10 +225,8 @@ impl ErrorAnalysis {
     pub fn finish(mut self) -> Errors {
         self.seen.sort_by_key(|seen| seen.index);
         let map50 = self.map50_without(None);
-        let kinds = ErrorKind::ALL.map(|kind| KindReport {
-            count: self.counts[kind as usize],
-            cost: self.map50_without(Some(kind)) - map50,
-        });
+        let kinds = ErrorKind::ALL
+            .map(|kind| KindReport { count: self.counts[kind as usize], cost: self.map50_without(Some(kind)) - map50 });
         Errors { map50, kinds }
     }
 

@@ -168,11 +168,8 @@ impl Figure {
             match shape {
                 Shape::Rectangle { corners: [x1, y1, x2, y2], paint } => {
                     let (x, y, w, h) = (short(*x1), short(*y1), short(x2 - x1), short(y2 - y1));
-                    let _ = writeln!(
-                        svg,
-                        "<rect x=\"{x}\" y=\"{y}\" width=\"{w}\" height=\"{h}\" {}/>",
-                        paint.svg("fill")
-                    );
+                    let _ =
+                        writeln!(svg, "<rect x=\"{x}\" y=\"{y}\" width=\"{w}\" height=\"{h}\" {}/>", paint.svg("fill"));
                 }
                 Shape::Line { points, thickness, paint } => {
                     let mut place: Vec<String> =

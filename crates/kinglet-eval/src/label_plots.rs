@@ -79,7 +79,12 @@ pub fn plot_anchors(sizes: &[[f32; 2]], anchors: &[Vec<[f32; 2]>], strides: &[us
     panel.axes(&mut figure, "Anchors and sizes of boxes, in pixels at the training size", "width", "height");
     let span = (both.1 - both.0) as f32;
     let share = |v: f32| (log(v) - both.0) as f32 / span;
-    density(&mut figure, &Panel { x: (0.0, 1.0), y: (0.0, 1.0), ..panel }, sizes.iter().map(|[w, h]| (share(*w), share(*h))), CELLS);
+    density(
+        &mut figure,
+        &Panel { x: (0.0, 1.0), y: (0.0, 1.0), ..panel },
+        sizes.iter().map(|[w, h]| (share(*w), share(*h))),
+        CELLS,
+    );
     let mut names = Vec::new();
     for (level, own) in anchors.iter().enumerate() {
         // The blue of the map is left out.

@@ -222,15 +222,7 @@ pub fn plot_errors(errors: &Errors) -> Figure {
     let height = pitch * ErrorKind::ALL.len() as f32;
     let mut figure = Figure::new(860, (top + height) as usize + 60, "Errors by kind");
     let most = ErrorKind::ALL.map(|kind| errors.of(kind).cost).into_iter().fold(0.05, f64::max);
-    let panel = Panel {
-        left,
-        top,
-        width: 480.0,
-        height,
-        x: (0.0, most),
-        y: (0.0, 1.0),
-        scale: [Scale::Plain; 2],
-    };
+    let panel = Panel { left, top, width: 480.0, height, x: (0.0, most), y: (0.0, 1.0), scale: [Scale::Plain; 2] };
     let title = "How far mAP50 would rise without the errors of a kind";
     figure.text([left, top - 24.0], title, TITLE, Anchor::Start, Paint::Ink);
     for (row, kind) in ErrorKind::ALL.into_iter().enumerate() {
@@ -257,7 +249,20 @@ mod tests {
         let level: Vec<(f64, f64)> = (0..20).map(|i| (f64::from(i), if i == 7 { f64::NAN } else { 2.5 })).collect();
         assert!(smoothed(&level).iter().all(|(_, y)| (y - 2.5).abs() < 1e-12));
         // One step up: half way between its two sides the mean is in the middle.
-        let step: Vec<(f64, f64)> = (0..21).map(|i| (f64::from(i), if i < 10 { 0.0 } else if i == 10 { 0.5 } else { 1.0 })).collect();
+        let step: Vec<(f64, f64)> = (0..21)
+            .map(|i| {
+                (
+                    f64::from(i),
+                    if i < 10 {
+                        0.0
+                    } else if i == 10 {
+                        0.5
+                    } else {
+                        1.0
+                    },
+                )
+            })
+            .collect();
         assert!((smoothed(&step)[10].1 - 0.5).abs() < 1e-12);
     }
 }

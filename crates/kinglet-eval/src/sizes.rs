@@ -65,7 +65,8 @@ impl BySize {
     pub fn finish(mut self) -> [SizeMetrics; 3] {
         self.seen.sort_by_key(|seen| seen.0);
         [0, 1, 2].map(|size: u8| {
-            let scored: Vec<Scored> = self.seen.iter().flat_map(|(_, found, _)| found).map(|f| scored(f, size)).collect();
+            let scored: Vec<Scored> =
+                self.seen.iter().flat_map(|(_, found, _)| found).map(|f| scored(f, size)).collect();
             let own = self.seen.iter().flat_map(|(_, _, labels)| labels).filter(|(_, of)| *of == size);
             let classes: Vec<usize> = own.map(|(class, _)| *class).collect();
             let curves = evaluate(&scored, &classes).classes;

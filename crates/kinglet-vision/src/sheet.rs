@@ -48,7 +48,8 @@ impl Tile {
     /// A picture at `side` pixels, with boxes; `scores` shows their scores.
     pub fn new(image: &Image, side: usize, caption: &str, boxes: &[Detection], names: &[String], scores: bool) -> Self {
         let (mut image, scale) = scaled(image, side);
-        let placed: Vec<Detection> = boxes.iter().map(|b| Detection { xyxy: b.xyxy.map(|v| v * scale), ..*b }).collect();
+        let placed: Vec<Detection> =
+            boxes.iter().map(|b| Detection { xyxy: b.xyxy.map(|v| v * scale), ..*b }).collect();
         draw_detections(&mut image, &placed, names, &DrawOptions { hide_conf: !scores, ..DrawOptions::default() });
         Tile { image, caption: caption.to_owned() }
     }

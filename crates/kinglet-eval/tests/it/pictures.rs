@@ -2,8 +2,8 @@
 
 use kinglet_eval::plots::{Curve, Series, plot_confusion, plot_curve, plot_history};
 use kinglet_eval::{Evaluator, Figure, LabelBox, Report};
-use kinglet_vision::encode::write_png;
 use kinglet_vision::Detection;
+use kinglet_vision::encode::write_png;
 
 fn keep(figure: &Figure, name: &str) {
     let image = &figure.to_image();
