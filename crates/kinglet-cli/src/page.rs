@@ -20,13 +20,13 @@ p{max-width:48rem;margin:.5rem 0}.quiet{color:var(--quiet)}
 .wide{overflow-x:auto}table{border-collapse:collapse;margin:.75rem 0;font-variant-numeric:tabular-nums}
 th,td{padding:.3rem .9rem;border-bottom:1px solid var(--faint);text-align:right;white-space:nowrap}
 th{color:var(--quiet);font-weight:500}th:first-child,td:first-child{text-align:left;padding-left:0}
-td.words{text-align:left;white-space:normal}
+.words{text-align:left;white-space:normal}
 svg{max-width:100%;height:auto;display:block;margin:.75rem 0}
 .ground{fill:var(--ground)}polyline.ground{fill:none;stroke:var(--ground)}
 rect.ink,text.ink{fill:var(--ink)}polyline.ink{stroke:var(--ink)}
 rect.faint{fill:var(--faint)}polyline.faint{stroke:var(--faint)}
 .pictures{display:grid;grid-template-columns:repeat(auto-fill,minmax(18rem,1fr));gap:1rem}
-figure{margin:0}figure img{width:100%;border-radius:.25rem;display:block}figcaption{font-size:.9rem;color:var(--quiet)}
+figure{margin:0}figure img{width:100%;height:auto;border-radius:.25rem;display:block}figcaption{font-size:.9rem;color:var(--quiet)}
 .chip{display:inline-block;width:.8em;height:.8em;border-radius:.2em;margin:0 .35em 0 .9em;border:1px solid var(--quiet)}
 pre{background:var(--soft);padding:.8rem 1rem;border-radius:.5rem;overflow-x:auto;font-size:.85rem;line-height:1.45}
 summary{cursor:pointer;color:var(--accent);margin:.5rem 0}";
@@ -70,13 +70,15 @@ impl Page {
     /// A table; the first column is text, and so is the last where `words`.
     pub fn table(&mut self, head: &[&str], rows: &[Vec<String>], words: bool) {
         self.body.push_str("<div class=\"wide\"><table><thead><tr>");
-        head.iter().for_each(|cell| self.body.push_str(&format!("<th>{}</th>", escaped(cell))));
+        let class = |column: usize| if words && column + 1 == head.len() { " class=\"words\"" } else { "" };
+        for (column, cell) in head.iter().enumerate() {
+            self.body.push_str(&format!("<th{}>{}</th>", class(column), escaped(cell)));
+        }
         self.body.push_str("</tr></thead><tbody>\n");
         for row in rows {
             self.body.push_str("<tr>");
             for (column, cell) in row.iter().enumerate() {
-                let class = if words && column + 1 == row.len() { " class=\"words\"" } else { "" };
-                self.body.push_str(&format!("<td{class}>{}</td>", escaped(cell)));
+                self.body.push_str(&format!("<td{}>{}</td>", class(column), escaped(cell)));
             }
             self.body.push_str("</tr>\n");
         }

@@ -1,8 +1,8 @@
 //! TensorBoard's event file: the scalars of each epoch under YOLOv5's names.
 //!
 //! Source: the TFRecord format (length as u64, its masked CRC-32C, the bytes, their masked CRC-32C; all little-endian) and
-//! the messages `Event` and `Summary` of TensorFlow (event.proto, summary.proto). A resumed run adds a file, as TensorBoard
-//! expects; it begins with a session start, which tells readers that later steps of older files do not count.
+//! the messages `Event` and `Summary` of TensorFlow (event.proto, summary.proto). A run adds a file, as TensorBoard expects;
+//! it begins with a session start, which tells readers that steps of older files from there on do not count.
 //! Oracle: published check values and bytes worked by hand, in the tests below; TensorBoard's own reader.
 
 use crate::errors::CliError;
@@ -86,9 +86,7 @@ impl EventFile {
         let file = OpenOptions::new().create(true).append(true).open(&path).map_err(|e| CliError::write(&path, &e))?;
         let mut events = EventFile { path, file };
         events.write(&version_event(seconds))?;
-        if first > 0 {
-            events.write(&start_event(seconds, first))?;
-        }
+        events.write(&start_event(seconds, first))?;
         Ok(events)
     }
 

@@ -60,7 +60,7 @@ pub fn plot_correlogram(boxes: &[(usize, [f32; 4])]) -> Figure {
             panel.y = (0.0, bins.iter().copied().max().unwrap_or(0).max(1) as f64 * 1.05);
             panel.scale[1] = Scale::Whole;
             panel.axes(&mut figure, title, "", "");
-            bars(&mut figure, &panel, &bins, 1.0 / FEW_CELLS as f64);
+            bars(&mut figure, &panel, &bins, 0.0, 1.0 / FEW_CELLS as f64);
         }
     }
     figure
@@ -146,25 +146,27 @@ fn per_image(figure: &mut Figure, counts: &[usize]) {
     let bin = most / BINS + 1;
     let mut bins = vec![0usize; most / bin + 1];
     counts.iter().for_each(|count| bins[count / bin] += 1);
+    // Where each bar is one number, it stands over it.
+    let half = if bin == 1 { 0.5 } else { 0.0 };
     let tallest = bins.iter().copied().max().unwrap_or(0).max(1) as f64;
     let panel = Panel {
         left: 680.0,
         top: 60.0,
         width: 440.0,
         height: 400.0,
-        x: (0.0, (bins.len() * bin) as f64),
+        x: (-half, (bins.len() * bin) as f64 - half),
         y: (0.0, tallest * 1.05),
         scale: [Scale::Whole; 2],
     };
     panel.axes(figure, "Boxes an image", "boxes", "images");
-    bars(figure, &panel, &bins, bin as f64);
+    bars(figure, &panel, &bins, -half, bin as f64);
 }
 
-/// Standing bars of a width in the units of the panel's axis, from 0 on.
-fn bars(figure: &mut Figure, panel: &Panel, counts: &[usize], width: f64) {
+/// Standing bars of a width in the units of the panel's axis, from a place on.
+fn bars(figure: &mut Figure, panel: &Panel, counts: &[usize], from: f64, width: f64) {
     for (place, &count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
-        let [x1, y1] = panel.place((place as f64 * width, count as f64));
-        let [x2, y2] = panel.place(((place + 1) as f64 * width, 0.0));
+        let [x1, y1] = panel.place((from + place as f64 * width, count as f64));
+        let [x2, y2] = panel.place((from + (place + 1) as f64 * width, 0.0));
         figure.rectangle([x1 + 1.0, y1, (x2 - 1.0).max(x1 + 2.0), y2], series(2));
     }
 }

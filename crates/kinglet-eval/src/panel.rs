@@ -47,7 +47,8 @@ impl Panel {
     /// Grid, numbers and axis titles.
     pub(crate) fn axes(&self, figure: &mut Figure, title: &str, x_title: &str, y_title: &str) {
         let (bottom, right) = (self.top + self.height, self.left + self.width);
-        for tick in ticks(self.x, (self.width as usize / 90).max(2), self.scale[0]) {
+        let wide = if self.scale[0] == Scale::Powers { 50 } else { 90 };
+        for tick in ticks(self.x, (self.width as usize / wide).max(2), self.scale[0]) {
             let x = self.place((tick, self.y.0))[0].trunc();
             figure.rectangle([x, self.top, x + 1.0, bottom], Paint::Faint);
             figure.text([x, bottom + 14.0], &number(tick, self.scale[0]), SMALL, Anchor::Middle, Paint::Ink);

@@ -162,13 +162,14 @@ pub fn plot_confusion(matrix: &ConfusionMatrix, names: &[String]) -> Figure {
     let side = cell * count as f32;
     let (left, top) = (190.0, 60.0);
     let title = "Confusion matrix, share of each true class";
-    let mut figure = Figure::new((left + side) as usize + 130, (top + side) as usize + 190, title);
-    figure.text([left, 28.0], title, TITLE, Anchor::Start, Paint::Ink);
     let name = |i: usize| match names.get(i) {
         _ if i == matrix.classes() => "background".to_owned(),
         Some(name) => fitted(name, 130),
         None => i.to_string(),
     };
+    let longest = (0..count).map(|i| text_width(&name(i), SMALL)).max().unwrap_or(0) as f32;
+    let mut figure = Figure::new((left + side) as usize + 130, (top + side + longest) as usize + 50, title);
+    figure.text([left, 28.0], title, TITLE, Anchor::Start, Paint::Ink);
     // Names are left out where they would overlap, and so are the gaps between cells.
     let every = 20 / cell as usize + 1;
     let shown = |i: usize| (i.is_multiple_of(every) && i + every < count) || i + 1 == count || every == 1;
@@ -200,14 +201,14 @@ pub fn plot_confusion(matrix: &ConfusionMatrix, names: &[String]) -> Figure {
         figure.text_upwards([x, top + side + 8.0], &name(column), SMALL, Anchor::End, Paint::Ink);
     }
     let middle = left + side / 2.0;
-    let longest = (0..count).map(|i| text_width(&name(i), SMALL)).max().unwrap_or(0) as f32;
     figure.text([middle, top + side + longest + 26.0], "true class", SMALL, Anchor::Middle, Paint::Ink);
     figure.text_upwards([16.0, top + side / 2.0], "predicted class", SMALL, Anchor::Middle, Paint::Ink);
     let (steps, bar) = (64, left + side + 30.0);
     for step in 0..steps {
         let (from, to) = (step as f32 / steps as f32 * side, (step + 1) as f32 / steps as f32 * side);
         let share = 1.0 - step as f64 / (steps - 1) as f64;
-        figure.rectangle([bar, top + from, bar + 20.0, top + to], Paint::Rgb(heat(share)));
+        // A little over the next one, or browsers leave hairlines between them.
+        figure.rectangle([bar, top + from, bar + 20.0, (top + to + 0.5).min(top + side)], Paint::Rgb(heat(share)));
     }
     for (share, y) in [("1", 0.0), ("0.5", side / 2.0), ("0", side)] {
         figure.text([bar + 28.0, top + y], share, SMALL, Anchor::Start, Paint::Ink);
@@ -233,7 +234,7 @@ pub fn plot_errors(errors: &Errors) -> Figure {
         figure.text([left - 10.0, middle], kind.name(), SMALL, Anchor::End, Paint::Ink);
         figure.rectangle([left, y + 7.0, end, y + pitch - 7.0], Paint::Rgb(kind.colour()));
         let count = if found.count == 1 { "1 error".to_owned() } else { format!("{} errors", found.count) };
-        let text = format!("{:.3}   {count}", found.cost);
+        let text = format!("{:.3}, {count}", found.cost);
         figure.text([end + 8.0, middle], &text, SMALL, Anchor::Start, Paint::Ink);
     }
     figure.rectangle([left, top, left + 1.0, top + height], Paint::Ink);

@@ -133,7 +133,7 @@ pub fn run(args: ValArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     let mut machine = vec![("Model", summary), ("Speed", speed)];
     machine.extend(environment(kinglet_kernels::threads::threads(), kinglet_kernels::simd::isa().name()));
     let page = RunReport {
-        title: format!("Validation of {}", weights.display()),
+        title: format!("Validation of {}", weights.file_name().unwrap_or_default().to_string_lossy()),
         line: format!("on `{}` of {}", split.key(), args.data.display()),
         data_charts: vec![plot_labels(&label_plot([&**dataset]))],
         findings: scan_lines(dataset).join("\n"),
