@@ -104,9 +104,9 @@ impl<'a> Recorder<'a> {
         if let Some(log) = &mut self.log {
             log.finished(finished, self.next_epoch)?;
         }
-        let history = self.results.as_ref().filter(|results| !results.is_empty()).map(Results::plot);
-        if let (true, Some(history)) = (self.plots, &history) {
-            save_plot(&self.run, "results.png", history)?;
+        let results = self.results.filter(|results| self.plots && !results.is_empty());
+        if let Some(results) = &results {
+            save_plot(&self.run, "results.png", &results.plot())?;
         }
         let Some(validation) = finished.validation.as_ref().filter(|_| !finished.interrupted) else {
             return Ok(None);
@@ -114,7 +114,7 @@ impl<'a> Recorder<'a> {
         let shown = self.gallery.finish();
         if self.plots {
             save_validation(&self.run, &validation.report, &shown, &self.names)?;
-            self.report.history = history;
+            self.report.history = results.as_ref().map(Results::plot_narrow);
             self.report.numbers = vec![
                 ("epochs", self.next_epoch.to_string()),
                 ("best epoch", (finished.best_epoch + 1).to_string()),

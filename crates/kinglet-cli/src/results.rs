@@ -110,10 +110,20 @@ impl Results {
         text
     }
 
-    /// The curves: ten small charts, as `results.png`. Epochs without a validation leave gaps.
+    /// The curves as `results.png` has them: ten small charts in two rows.
     pub fn plot(&self) -> Figure {
+        self.charts([1, 2, 3, 4, 5, 8, 9, 10, 6, 7], 5)
+    }
+
+    /// The same in narrow rows, for a page.
+    pub fn plot_narrow(&self) -> Figure {
+        self.charts([1, 2, 3, 8, 9, 10, 4, 5, 6, 7], 3)
+    }
+
+    /// A chart for each of some columns. Epochs without a validation leave gaps.
+    fn charts(&self, shown: [usize; 10], columns: usize) -> Figure {
         let is_gap = |row: &[f64; 14], at: usize| VALIDATION.contains(&at) && row[VALIDATION].iter().all(|v| *v == 0.0);
-        let charts: Vec<(String, Vec<Series>)> = [1, 2, 3, 4, 5, 8, 9, 10, 6, 7]
+        let charts: Vec<(String, Vec<Series>)> = shown
             .into_iter()
             .map(|column| {
                 let points =
@@ -122,7 +132,7 @@ impl Results {
                 (COLUMNS[column].to_owned(), vec![Series { name: String::new(), points }])
             })
             .collect();
-        plot_history(&charts, 5)
+        plot_history(&charts, columns)
     }
 }
 

@@ -40,10 +40,18 @@ struct Found {
     excuse: f32,
 }
 
+#[derive(Debug)]
+struct Seen {
+    index: usize,
+    found: Vec<Found>,
+    /// Class and size of each label.
+    labels: Vec<(usize, u8)>,
+}
+
 /// Gathers detections by size, image by image.
 #[derive(Debug, Default)]
 pub struct BySize {
-    seen: Vec<(usize, Vec<Found>, Vec<(usize, u8)>)>,
+    seen: Vec<Seen>,
 }
 
 impl BySize {
@@ -58,16 +66,16 @@ impl BySize {
             excuse,
         };
         let found = detections.iter().zip(matched).zip(excuses(detections, ignored)).map(one).collect();
-        self.seen.push((index, found, labels.iter().map(|label| (label.class, size_of(label.xyxy))).collect()));
+        let labels = labels.iter().map(|label| (label.class, size_of(label.xyxy))).collect();
+        self.seen.push(Seen { index, found, labels });
     }
 
     /// Metrics of small, medium and large objects. The order of the images does not matter.
     pub fn finish(mut self) -> [SizeMetrics; 3] {
-        self.seen.sort_by_key(|seen| seen.0);
+        self.seen.sort_by_key(|seen| seen.index);
         [0, 1, 2].map(|size: u8| {
-            let scored: Vec<Scored> =
-                self.seen.iter().flat_map(|(_, found, _)| found).map(|f| scored(f, size)).collect();
-            let own = self.seen.iter().flat_map(|(_, _, labels)| labels).filter(|(_, of)| *of == size);
+            let scored: Vec<Scored> = self.seen.iter().flat_map(|seen| &seen.found).map(|f| scored(f, size)).collect();
+            let own = self.seen.iter().flat_map(|seen| &seen.labels).filter(|(_, of)| *of == size);
             let classes: Vec<usize> = own.map(|(class, _)| *class).collect();
             let curves = evaluate(&scored, &classes).classes;
             let mean = |value: &dyn Fn(&[f64; 10]) -> f64| {
