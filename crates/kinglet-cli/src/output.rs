@@ -1,6 +1,9 @@
 //! Writing files: each appears whole or not at all.
 
 use crate::errors::CliError;
+use kinglet_eval::Figure;
+use kinglet_vision::Image;
+use kinglet_vision::encode::{jpeg_bytes, png_bytes};
 use std::io::Write;
 use std::path::Path;
 
@@ -38,6 +41,31 @@ pub fn write_checked<T>(
         let _ = std::fs::remove_file(&temporary);
     }
     done
+}
+
+/// Quality of JPEG pictures.
+const QUALITY: u8 = 90;
+
+/// Writes a picture, as JPEG where the name ends so and else as PNG.
+///
+/// # Errors
+/// As [`write_file`].
+pub fn write_picture(path: &Path, image: &Image) -> Result<(), CliError> {
+    let is_jpeg = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("jpg") || e.eq_ignore_ascii_case("jpeg"));
+    let bytes = if is_jpeg { jpeg_bytes(image, QUALITY) } else { png_bytes(image) };
+    let bytes = bytes.map_err(|error| CliError::input(format!("cannot encode `{}`: {error}", path.display())))?;
+    write_file(path, &bytes)
+}
+
+/// Writes a chart, as SVG where the name ends so and else as a picture.
+///
+/// # Errors
+/// As [`write_file`].
+pub fn write_chart(path: &Path, figure: &Figure) -> Result<(), CliError> {
+    if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("svg")) {
+        return write_file(path, figure.to_svg().as_bytes());
+    }
+    write_picture(path, &figure.to_image())
 }
 
 /// Creates a folder and its parents.

@@ -22,6 +22,7 @@ use kinglet_data::{
 use kinglet_nn::{Model, Summary, WeightsFile};
 use kinglet_runtime::Detector;
 use kinglet_spec::ResolveOptions;
+use std::cell::RefCell;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -274,6 +275,9 @@ impl Trainer {
             summary: &summary,
             train: &self.train,
             val: self.val.as_ref().map(|l| &**l.dataset()),
+            val_batch: self.val.as_ref().map_or(0, |l| l.options().batch),
+            img: self.options.img,
+            anchors: &self.step.model.anchors,
             epoch: self.progress.epochs_done,
             epochs: self.options.epochs,
             batches,
@@ -368,6 +372,7 @@ impl Trainer {
             let Some(batch) = iter.next() else { break };
             waiting += asked.elapsed();
             batch.findings.iter().for_each(|f| observer.note(&f.to_string()));
+            observer.batch_made(epoch, index, &batch);
             let iteration = index + batches * epoch;
             let rates = warmup.at(iteration, factor);
             lrs = rates.lrs;
@@ -450,9 +455,11 @@ impl Trainer {
     fn validate_file(&mut self, path: &Path, observer: &mut dyn Observer) -> Result<Validation, TrainError> {
         let loaded = checkpoint::load_model(path)?;
         let loader = self.val.as_ref().expect("the caller has seen it");
-        let progress = &mut |done, all| observer.validating(done, all);
+        let observer = RefCell::new(observer);
+        let progress = &mut |done, all| observer.borrow_mut().validating(done, all);
+        let sink = &mut |sample: &_, found: &[_]| observer.borrow_mut().detected(sample, found);
         let mut detector = Detector::new(loaded.model);
-        validate(&mut detector, loader, &nms_options(), None, progress, &mut |_, _| ())
+        validate(&mut detector, loader, &nms_options(), None, progress, sink)
     }
 
     /// Saves the averaged weights, with all that a run needs to go on where `resumable`.

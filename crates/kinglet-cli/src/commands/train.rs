@@ -1,21 +1,23 @@
 //! `kinglet train`: settings in, a run folder out.
 
-use super::{check_weights, detect, load_weights, raised, report_json, save_plot, save_report_plots};
+use super::{check_weights, detect, load_weights, raised, shown_json};
 use crate::args::TrainArgs;
 use crate::args::train::{Cache, DEFAULT_HYP};
 use crate::console::Console;
 use crate::demo;
 use crate::errors::CliError;
+use crate::gallery::Shown;
 use crate::output::{write_file, yaml_lines};
 use crate::printer::Printer;
 use crate::progress::clock;
+use crate::recorder::Recorder;
 use crate::run_dir::{RunDir, newest_checkpoint};
 use crate::zoo::{self, ModelText};
 use kinglet_data::{Format, Source};
 use kinglet_eval::report_table;
 use kinglet_spec::ResolveOptions;
 use kinglet_train::TrainError;
-use kinglet_train::events::Finished;
+use kinglet_train::events::{Both, Finished};
 use kinglet_train::hyp::{Hyp, with_anchors};
 use kinglet_train::options::TrainOptions;
 use kinglet_train::trainer::Trainer;
@@ -63,14 +65,15 @@ pub fn run(args: TrainArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     options.dir = run.path().to_owned();
 
     listen_for_ctrl_c();
-    let mut console = Console::new(printer, &STOP, run.path());
-    let trainer = Trainer::new(options, &mut console).map_err(|error| {
+    let mut console = Console::new(printer, run.path());
+    let mut recorder = Recorder::new(run.clone(), !args.noplots, &STOP);
+    let trainer = Trainer::new(options, &mut Both(&mut console, &mut recorder)).map_err(|error| {
         run.remove_if_empty();
         CliError::from(error)
     })?;
     write_file(&run.join("opt.yaml"), opt_yaml(&args, trainer.options()).as_bytes())?;
     write_file(&run.join("hyp.yaml"), hyp.to_yaml().as_bytes())?;
-    train(trainer, console, &run, &args, is_demo, printer)
+    train(trainer, console, recorder, &run, &args, is_demo, printer)
 }
 
 /// Goes on with an interrupted run.
@@ -96,11 +99,13 @@ fn resume(args: &TrainArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     listen_for_ctrl_c();
     // The folder is known from the checkpoint alone, so the console starts with the likely one.
     let folder = checkpoint.parent().and_then(Path::parent).unwrap_or(Path::new(".")).to_owned();
-    let mut console = Console::new(printer, &STOP, &folder);
-    let trainer = Trainer::resume(&checkpoint, args.epochs, &mut console)?;
+    let mut console = Console::new(printer, &folder);
+    let mut recorder = Recorder::new(RunDir::existing(&folder), !args.noplots, &STOP);
+    let trainer = Trainer::resume(&checkpoint, args.epochs, &mut Both(&mut console, &mut recorder))?;
     let run = RunDir::existing(&trainer.options().dir);
     console.set_folder(run.path());
-    train(trainer, console, &run, args, false, printer)
+    recorder.set_run(run.clone());
+    train(trainer, console, recorder, &run, args, false, printer)
 }
 
 /// First Ctrl-C: stop after the batch. Second: at once.
@@ -254,21 +259,18 @@ fn opt_yaml(args: &TrainArgs, options: &TrainOptions) -> String {
 fn train(
     mut trainer: Trainer,
     mut console: Console<'_>,
+    mut recorder: Recorder<'_>,
     run: &RunDir,
     args: &TrainArgs,
     is_demo: bool,
     printer: &Printer,
 ) -> Result<ExitCode, CliError> {
-    let outcome = trainer.run(&STOP, &mut console);
-    if let Some(failure) = console.take_failure() {
+    let outcome = trainer.run(&STOP, &mut Both(&mut console, &mut recorder));
+    if let Some(failure) = recorder.take_failure() {
         return Err(failure);
     }
     let finished = outcome.map_err(|error| stopped(error, run))?;
-    if !args.noplots
-        && let Some(results) = console.results().filter(|r| !r.is_empty())
-    {
-        save_plot(run, "results.png", &results.plot())?;
-    }
+    let shown = recorder.finish(&finished)?;
     if finished.interrupted {
         printer.say(&format!("\n{} completed before the interruption.", epochs(finished.epochs)));
         let again = format!("kinglet train --resume {}", finished.last.display());
@@ -278,7 +280,7 @@ fn train(
             printer.say(&format!("Go on with: {again}"));
         }
         if args.json {
-            printer.data(&finished_json(&finished, run));
+            printer.data(&finished_json(&finished, None, run));
         }
         return Ok(ExitCode::from(INTERRUPTED));
     }
@@ -297,9 +299,6 @@ fn train(
             weights.display()
         ));
         printer.result(&report_table(&validation.report, true));
-        if !args.noplots {
-            save_report_plots(run, &validation.report, &console.names)?;
-        }
     }
     let drawn = run.join("detections");
     if is_demo {
@@ -308,13 +307,16 @@ fn train(
         printer.say(&format!("{count} test images with their detections are in {}", drawn.display()));
     }
     printer.say(&format!("Results saved to {}", run.path().display()));
+    if shown.is_some() && !args.noplots {
+        printer.say(&format!("All on one page, for a browser: {}", run.join("report.html").display()));
+    }
     if is_demo {
         printer.say(&demo::next_steps(weights, &drawn));
     } else {
         printer.say(&format!("Find objects with: kinglet detect --weights {} --source IMAGES", weights.display()));
     }
     if args.json {
-        printer.data(&finished_json(&finished, run));
+        printer.data(&finished_json(&finished, shown.as_ref(), run));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -338,12 +340,12 @@ fn epochs(n: usize) -> String {
 }
 
 /// The end of a run as JSON.
-fn finished_json(finished: &Finished, run: &RunDir) -> serde_json::Value {
+fn finished_json(finished: &Finished, shown: Option<&Shown>, run: &RunDir) -> serde_json::Value {
     json!({
         "saved_to": run.path(), "last": finished.last, "best": finished.best.exists().then_some(&finished.best),
         "epochs": finished.epochs, "best_epoch": finished.best_epoch, "seconds": finished.elapsed.as_secs_f64(),
         "data_wait": finished.waiting,
         "stopped_early": finished.stopped_early, "interrupted": finished.interrupted,
-        "validation": finished.validation.as_ref().map(|v| report_json(&v.report)),
+        "validation": finished.validation.as_ref().zip(shown).map(|(v, shown)| shown_json(&v.report, shown)),
     })
 }
