@@ -1,11 +1,12 @@
 //! `kinglet train`: settings in, a run folder out.
 
-use super::{check_weights, detect, load_weights, raised, report_json, save_plot, save_report_plots};
+use super::{INTERRUPTED, check_weights, detect, load_weights, raised, report_json, save_plot, save_report_plots};
 use crate::args::TrainArgs;
 use crate::args::train::{Cache, DEFAULT_HYP};
 use crate::console::Console;
 use crate::demo;
 use crate::errors::CliError;
+use crate::live::Live;
 use crate::output::{write_file, yaml_lines};
 use crate::printer::Printer;
 use crate::progress::clock;
@@ -15,7 +16,7 @@ use kinglet_data::{Format, Source};
 use kinglet_eval::report_table;
 use kinglet_spec::ResolveOptions;
 use kinglet_train::TrainError;
-use kinglet_train::events::Finished;
+use kinglet_train::events::{Both, Finished};
 use kinglet_train::hyp::{Hyp, with_anchors};
 use kinglet_train::options::TrainOptions;
 use kinglet_train::trainer::Trainer;
@@ -29,8 +30,6 @@ const DEFAULT_MODEL: &str = "kinglet_small";
 const DEFAULT_EPOCHS: usize = 100;
 const DEFAULT_BATCH: usize = 16;
 const DEFAULT_IMG: usize = 640;
-/// Exit code after Ctrl-C, as shells expect it.
-const INTERRUPTED: u8 = 130;
 
 /// Set by Ctrl-C: the run stops after its batch.
 static STOP: AtomicBool = AtomicBool::new(false);
@@ -59,6 +58,8 @@ pub fn run(args: TrainArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     } else {
         args.name.clone()
     };
+    // The page's address first: where it is taken, nothing was written yet.
+    let mut live = Live::open(args.ui.as_ref(), printer)?;
     let run = RunDir::create(&args.project, &name, args.exist_ok)?;
     options.dir = run.path().to_owned();
 
@@ -70,7 +71,8 @@ pub fn run(args: TrainArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     })?;
     write_file(&run.join("opt.yaml"), opt_yaml(&args, trainer.options()).as_bytes())?;
     write_file(&run.join("hyp.yaml"), hyp.to_yaml().as_bytes())?;
-    train(trainer, console, &run, &args, is_demo, printer)
+    live.iter_mut().for_each(|live| live.set_folder(run.path()));
+    train(trainer, console, &run, &args, live, printer)
 }
 
 /// Goes on with an interrupted run.
@@ -96,11 +98,13 @@ fn resume(args: &TrainArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     listen_for_ctrl_c();
     // The folder is known from the checkpoint alone, so the console starts with the likely one.
     let folder = checkpoint.parent().and_then(Path::parent).unwrap_or(Path::new(".")).to_owned();
+    let mut live = Live::open(args.ui.as_ref(), printer)?;
     let mut console = Console::new(printer, &STOP, &folder);
     let trainer = Trainer::resume(&checkpoint, args.epochs, &mut console)?;
     let run = RunDir::existing(&trainer.options().dir);
     console.set_folder(run.path());
-    train(trainer, console, &run, args, false, printer)
+    live.iter_mut().for_each(|live| live.set_folder(run.path()));
+    train(trainer, console, &run, args, live, printer)
 }
 
 /// First Ctrl-C: stop after the batch. Second: at once.
@@ -256,10 +260,17 @@ fn train(
     mut console: Console<'_>,
     run: &RunDir,
     args: &TrainArgs,
-    is_demo: bool,
+    live: Option<Live>,
     printer: &Printer,
 ) -> Result<ExitCode, CliError> {
-    let outcome = trainer.run(&STOP, &mut console);
+    let outcome = match live {
+        None => trainer.run(&STOP, &mut console),
+        Some(mut live) => {
+            let outcome = trainer.run(&STOP, &mut Both(&mut console, &mut live));
+            live.finish(&outcome);
+            outcome
+        }
+    };
     if let Some(failure) = console.take_failure() {
         return Err(failure);
     }
@@ -301,6 +312,7 @@ fn train(
             save_report_plots(run, &validation.report, &console.names)?;
         }
     }
+    let is_demo = args.data.is_none() && args.resume.is_none();
     let drawn = run.join("detections");
     if is_demo {
         let images = Path::new(demo::FOLDER).join("images/test");
