@@ -79,11 +79,12 @@ impl Live {
         let is_local = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
         let (board, stop) = (Board::default(), Stop::default());
         let router = live::router(board.clone(), stop.clone());
-        let server =
-            Server::start(listener, router, stop.clone(), HttpOptions::default()).map_err(CliError::input)?;
+        let server = Server::start(listener, router, stop.clone(), HttpOptions::default()).map_err(CliError::input)?;
         printer.say(&format!("the training can be watched at {}", server.url()));
         if !is_local {
-            printer.warn("others on the network can watch, too: there is no key; --ui without a value is for this machine alone");
+            printer.warn(
+                "others on the network can watch, too: there is no key; --ui without a value is for this machine alone",
+            );
         }
         let (orders, queue) = sync_channel::<Order>(1);
         let shown = board.clone();
@@ -113,7 +114,9 @@ impl Live {
     pub fn finish(mut self, outcome: &Result<Finished, TrainError>) {
         let (good, text) = match outcome {
             Ok(run) if run.interrupted => (false, "interrupted; `kinglet train --resume` goes on".to_owned()),
-            Ok(run) if run.stopped_early => (true, format!("done: nothing improved any more after {} epochs", run.epochs)),
+            Ok(run) if run.stopped_early => {
+                (true, format!("done: nothing improved any more after {} epochs", run.epochs))
+            }
             Ok(run) => (true, format!("done: {} epochs", run.epochs)),
             Err(error) => (false, format!("stopped: {error}")),
         };
@@ -244,8 +247,7 @@ fn paint(board: &Board, order: Order) {
                 let shrink = (SIDE as f32 / width.max(height).max(1) as f32).min(1.0);
                 let side = |v: usize| ((v as f32 * shrink).round() as usize).max(1);
                 // An image that cannot be read any more is told by the loader.
-                let image =
-                    decode::read_resized(path, &Limits::default(), (side(width), side(height)), true).ok()?;
+                let image = decode::read_resized(path, &Limits::default(), (side(width), side(height)), true).ok()?;
                 boxes.iter_mut().for_each(|d| d.xyxy = d.xyxy.map(|v| v * shrink));
                 (image, boxes, "found", true)
             }

@@ -66,7 +66,7 @@ async function live() {
   await page.waitForFunction(() => document.querySelectorAll("svg.chart path").length >= 5);
   await page.waitForFunction(() => document.querySelector("#state").textContent.startsWith("done"));
   await page.click("#numbers summary");
-  await page.waitForFunction(() => document.querySelectorAll("#table tbody tr").length === 6);
+  await page.waitForFunction(() => document.querySelectorAll("#table tbody tr").length === 20);
   await shot("live-end");
 }
 

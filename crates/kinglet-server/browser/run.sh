@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # The pages in a real browser: a demo training watched live, its weights on the detection page, its run compared.
 # Needs the built program, Chromium and npm (for playwright-core); says so and succeeds where they cannot be had.
-# Usage: run.sh [PROGRAM] [FOLDER FOR SCREENSHOTS]
+# Usage: run.sh [PROGRAM] [FOLDER FOR SCREENSHOTS] [WEIGHTS AND PICTURE FOR THE DETECTION PAGE]
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 program=$(realpath "${1:-$here/../../../target/release/kinglet}")
 shots=${2:-}
+weights=${3:+$(realpath "$3")}
+picture=${4:+$(realpath "$4")}
 skip() { echo "browser test skipped: $1"; exit 0; }
 
 if ! command -v chromium > /dev/null; then
@@ -37,15 +39,15 @@ address() {
 }
 check() { CHROMIUM=$chromium SHOTS=$shots node check.mjs "$@"; }
 
-"$program" train --ui 127.0.0.1:0 --epochs 6 > train.log 2>&1 &
+"$program" train --ui 127.0.0.1:0 --epochs 20 > train.log 2>&1 &
 pids+=($!)
 check live "$(address train.log)"
 wait "${pids[0]}"
 
-"$program" serve --weights runs/train/exp/weights/best.safetensors --port 0 > serve.log 2>&1 &
+"$program" serve --weights "${weights:-runs/train/exp/weights/best.safetensors}" --port 0 > serve.log 2>&1 &
 pids+=($!)
-picture=$(find . -path '*images/test/*' -name '*.jpg' -o -path '*images/test/*' -name '*.png' | sort | head -n 1)
-check detect "$(address serve.log)" "$picture"
+demo=$(find . -path '*images/test/*' | sort | head -n 1)
+check detect "$(address serve.log)" "${picture:-$demo}"
 
 cp -r runs/train/exp runs/train/exp2
 sed -i 's/^seed: .*/seed: 1/' runs/train/exp2/opt.yaml

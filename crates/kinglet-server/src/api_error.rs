@@ -43,7 +43,9 @@ impl ApiError {
                 "too_many_pixels",
                 "send a smaller picture, or start the server with a larger --max-pixels",
             ),
-            DecodeError::TooManyBytes { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_many_bytes", "send a smaller file"),
+            DecodeError::TooManyBytes { .. } => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "too_many_bytes", "send a smaller file")
+            }
             _ => (StatusCode::BAD_REQUEST, "bad_picture", "send a whole JPEG, PNG, BMP, TIFF, WebP or GIF file"),
         };
         Self::new(status, code, format!("{place}: {error}"), next)
@@ -75,11 +77,21 @@ impl IntoResponse for ApiError {
 /// The answer where there is no such route.
 pub(crate) async fn no_such_route(uri: axum::http::Uri) -> ApiError {
     let message = format!("there is nothing at `{}`", uri.path());
-    ApiError::new(StatusCode::NOT_FOUND, "not_found", message, "see `/` for the page and `/openapi.json` for the routes")
+    ApiError::new(
+        StatusCode::NOT_FOUND,
+        "not_found",
+        message,
+        "see `/` for the page and `/openapi.json` for the routes",
+    )
 }
 
 /// The answer where a route knows other methods only.
 pub(crate) async fn no_such_method(method: axum::http::Method, uri: axum::http::Uri) -> ApiError {
     let message = format!("`{}` does not take {method}", uri.path());
-    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "wrong_method", message, "the Allow header names the methods that it takes")
+    ApiError::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "wrong_method",
+        message,
+        "the Allow header names the methods that it takes",
+    )
 }

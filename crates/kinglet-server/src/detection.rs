@@ -148,7 +148,7 @@ pub fn router(detector: Detector, options: DetectionOptions) -> std::io::Result<
     let stride = detector.model().max_stride();
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let service = Arc::new(Service {
-        engine: Engine::start(detector, options.max_batch, options.window, metrics.clone())?,
+        engine: Engine::start(detector, options.size, options.max_batch, options.window, metrics.clone())?,
         stride,
         metrics,
         places: Arc::new(Semaphore::new(options.queue)),
@@ -170,10 +170,7 @@ pub fn router(detector: Detector, options: DetectionOptions) -> std::io::Result<
     if service.options.local_names_only {
         router = router.layer(from_fn(guard::local_names_only));
     }
-    Ok(router
-        .layer(from_fn_with_state(service.clone(), count))
-        .layer(from_fn(guard::headers))
-        .with_state(service))
+    Ok(router.layer(from_fn_with_state(service.clone(), count)).layer(from_fn(guard::headers)).with_state(service))
 }
 
 /// Counts requests by route.
@@ -266,8 +263,7 @@ async fn object_detection(
     upload.settings.clear();
     let done = service.detect(upload, deadline).await?;
     let names = &service.options.names;
-    let found: Vec<Found<'_>> =
-        done.iter().flat_map(|d| &d.answer.detections).map(|d| Found::new(d, names)).collect();
+    let found: Vec<Found<'_>> = done.iter().flat_map(|d| &d.answer.detections).map(|d| Found::new(d, names)).collect();
     Ok(json_response(StatusCode::OK, &json!(found)))
 }
 
@@ -279,8 +275,7 @@ async fn detect(State(service): State<Arc<Service>>, request: Request) -> Result
     let done = service.detect(upload, deadline).await?;
     let ms = |time: Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
     let image = |d: &Done| {
-        let found: Vec<Found<'_>> =
-            d.answer.detections.iter().map(|f| Found::new(f, &service.options.names)).collect();
+        let found: Vec<Found<'_>> = d.answer.detections.iter().map(|f| Found::new(f, &service.options.names)).collect();
         json!({
             "name": d.name, "width": d.size.0, "height": d.size.1, "detections": found,
             "milliseconds": {

@@ -4,8 +4,8 @@
 //! longer than the window.
 
 use crate::metrics::Metrics;
-use kinglet_runtime::{Detector, Fitted};
-use kinglet_vision::{Detection, NmsOptions};
+use kinglet_runtime::{Detector, Fit, Fitted};
+use kinglet_vision::{Detection, Image, LETTERBOX_GREY, NmsOptions};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -58,6 +58,7 @@ impl Engine {
     /// Starts the thread. It ends when the engine is dropped.
     pub fn start(
         detector: Detector,
+        size: [usize; 2],
         max_batch: usize,
         window: Duration,
         metrics: Arc<Metrics>,
@@ -65,7 +66,7 @@ impl Engine {
         let (jobs, queue) = channel();
         let coming = Arc::new(AtomicUsize::new(0));
         let counter = coming.clone();
-        let work = move || work(detector, &queue, max_batch.max(1), window, &counter, &metrics);
+        let work = move || work(detector, size, &queue, max_batch.max(1), window, &counter, &metrics);
         let thread = std::thread::Builder::new().name("engine".into()).spawn(work)?;
         Ok(Engine { jobs: Some(jobs), coming, thread: Some(thread) })
     }
@@ -110,12 +111,14 @@ impl Drop for Engine {
 
 fn work(
     mut detector: Detector,
+    size: [usize; 2],
     queue: &Receiver<Job>,
     max_batch: usize,
     window: Duration,
     coming: &AtomicUsize,
     metrics: &Metrics,
 ) {
+    warm_up(&mut detector, size);
     while let Ok(first) = queue.recv() {
         let mut jobs = gather(first, queue, max_batch, window, coming);
         // Nobody waits for these any more: the client went away, or its time was up.
@@ -127,6 +130,13 @@ fn work(
             detect(&mut detector, batch, metrics);
         }
     }
+}
+
+/// Packs the weights, so that the first request need not wait for it.
+fn warm_up(detector: &mut Detector, [height, width]: [usize; 2]) {
+    let grey = Image::new(width, height, LETTERBOX_GREY);
+    // What is wrong with the size is told to the first request.
+    let _ = detector.detect(&grey, [height, width], Fit::Full, &NmsOptions::default());
 }
 
 /// The first job and those that come with it.

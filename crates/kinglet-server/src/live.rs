@@ -202,10 +202,7 @@ mod tests {
         board.put("b", "epoch", &json!({"line": "one\ntwo"}));
         board.put("a", "batch", &json!(2));
         let all = board.content().since(0);
-        assert_eq!(
-            all,
-            "event: epoch\nid: 2\ndata: {\"line\":\"one\\ntwo\"}\n\nevent: batch\nid: 3\ndata: 2\n\n"
-        );
+        assert_eq!(all, "event: epoch\nid: 2\ndata: {\"line\":\"one\\ntwo\"}\n\nevent: batch\nid: 3\ndata: 2\n\n");
         assert_eq!(board.content().since(2), "event: batch\nid: 3\ndata: 2\n\n");
         assert_eq!(board.content().since(3), "");
     }

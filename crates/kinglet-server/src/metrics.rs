@@ -90,8 +90,7 @@ impl Metrics {
             let mut below = 0;
             for (bound, count) in BOUNDS.iter().map(f64::to_string).chain(["+Inf".into()]).zip(histogram.counts) {
                 below += count;
-                let _ =
-                    writeln!(text, "kinglet_request_seconds_bucket{{route=\"{route}\",le=\"{bound}\"}} {below}");
+                let _ = writeln!(text, "kinglet_request_seconds_bucket{{route=\"{route}\",le=\"{bound}\"}} {below}");
             }
             let _ = writeln!(text, "kinglet_request_seconds_sum{{route=\"{route}\"}} {}", histogram.sum);
             let _ = writeln!(text, "kinglet_request_seconds_count{{route=\"{route}\"}} {below}");
@@ -109,7 +108,12 @@ impl Metrics {
         }
         for (name, kind, help, value) in [
             ("kinglet_images_total", "counter", "Images detected in.", counters.images),
-            ("kinglet_batches_total", "counter", "Batches computed; images by batches is the mean batch.", counters.batches),
+            (
+                "kinglet_batches_total",
+                "counter",
+                "Batches computed; images by batches is the mean batch.",
+                counters.batches,
+            ),
             ("kinglet_queue_images", "gauge", "Images received and not yet answered.", queued as u64),
             ("kinglet_queue_capacity", "gauge", "Most images in the queue; more are refused.", capacity as u64),
         ] {

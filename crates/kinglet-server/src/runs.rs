@@ -251,7 +251,10 @@ mod tests {
         for name in ["train/exp10", "train/exp2"] {
             write(dir.path().join(name).join("results.csv"), table);
         }
-        write(dir.path().join("train/exp2/opt.yaml"), "# all\nimgsz: 320\nname: \"no\"\nfreeze: [0,1]\nlist:\n  a: 1\n");
+        write(
+            dir.path().join("train/exp2/opt.yaml"),
+            "# all\nimgsz: 320\nname: \"no\"\nfreeze: [0,1]\nlist:\n  a: 1\n",
+        );
         write(dir.path().join("train/exp2/results.png"), "png");
         write(dir.path().join("detect/exp/photo.jpg"), "jpg");
         let runs = find(dir.path());

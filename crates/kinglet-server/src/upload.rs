@@ -165,10 +165,9 @@ pub(crate) fn options(
                 let words = value.split(',').map(str::trim).filter(|word| !word.is_empty());
                 let classes: Option<Vec<usize>> = words.map(class).collect();
                 let next = format!("the classes are: {}", names.join(", "));
-                options.classes = Some(classes.ok_or_else(|| {
-                    bad("numbers or names of classes, with commas between them", &next)
-                })?)
-                .filter(|classes| !classes.is_empty());
+                options.classes =
+                    Some(classes.ok_or_else(|| bad("numbers or names of classes, with commas between them", &next))?)
+                        .filter(|classes| !classes.is_empty());
             }
             _ => return Err(ApiError::bad("unknown_field", format!("there is no field `{key}`"), known_fields())),
         }

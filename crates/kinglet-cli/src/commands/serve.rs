@@ -24,8 +24,8 @@ pub fn run(args: ServeArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     let weights = one_weights(&args.weights)?;
     let api_key = api_key(&args)?;
     // The address first: it costs nothing to find out that it is taken.
-    let listener = http::listen(&args.host, args.port)
-        .map_err(|e| CliError::input(format!("{e}: --host ADDRESS --port PORT")))?;
+    let listener =
+        http::listen(&args.host, args.port).map_err(|e| CliError::input(format!("{e}: --host ADDRESS --port PORT")))?;
     let loaded = load_weights(weights)?;
     let stride = loaded.model.max_stride();
     let wanted = match args.imgsz[..] {
@@ -43,12 +43,7 @@ pub fn run(args: ServeArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     let has_key = api_key.is_some();
     let timeout = Duration::from_secs(args.timeout as u64);
     let options = DetectionOptions {
-        nms: NmsOptions {
-            conf: args.conf_thres,
-            iou: args.iou_thres,
-            max_det: args.max_det,
-            ..NmsOptions::default()
-        },
+        nms: NmsOptions { conf: args.conf_thres, iou: args.iou_thres, max_det: args.max_det, ..NmsOptions::default() },
         max_bytes: args.max_bytes,
         max_pixels: args.max_pixels as u64,
         max_images: args.max_images,

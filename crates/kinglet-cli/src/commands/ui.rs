@@ -18,8 +18,7 @@ pub fn run(args: UiArgs, printer: &Printer) -> Result<ExitCode, CliError> {
             "`{shown}` is no folder; name the folder of your runs, as `kinglet train` makes it (runs/train)"
         )));
     }
-    let listener = http::listen(&args.at.0, args.at.1)
-        .map_err(|e| CliError::input(format!("{e}: --at HOST:PORT")))?;
+    let listener = http::listen(&args.at.0, args.at.1).map_err(|e| CliError::input(format!("{e}: --at HOST:PORT")))?;
     let stop = Stop::default();
     let server = Server::start(listener, runs::router(args.folder.clone()), stop.clone(), HttpOptions::default())
         .map_err(CliError::input)?;

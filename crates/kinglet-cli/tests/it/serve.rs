@@ -10,11 +10,8 @@ use std::time::Duration;
 /// Starts a server and waits for the line that holds its address.
 fn start(folder: &Path, line: &str, on_stderr: bool) -> (Child, String) {
     let mut child = command(folder, line).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let output: Box<dyn Read> = if on_stderr {
-        Box::new(child.stderr.take().unwrap())
-    } else {
-        Box::new(child.stdout.take().unwrap())
-    };
+    let output: Box<dyn Read> =
+        if on_stderr { Box::new(child.stderr.take().unwrap()) } else { Box::new(child.stdout.take().unwrap()) };
     for line in BufReader::new(output).lines().map_while(Result::ok) {
         if let Some((_, address)) = line.split_once("http://") {
             return (child, address.trim_end_matches('/').to_owned());
@@ -58,7 +55,11 @@ fn what_stops_a_server_from_starting_is_told() {
     std::fs::write(folder.path().join("key.txt"), "short\n").unwrap();
     std::fs::create_dir(folder.path().join("runs")).unwrap();
     for (line, code, told) in [
-        (format!("serve --weights none.safetensors --port {port}"), 1, "choose another port: --host ADDRESS --port PORT"),
+        (
+            format!("serve --weights none.safetensors --port {port}"),
+            1,
+            "choose another port: --host ADDRESS --port PORT",
+        ),
         ("serve --weights none.safetensors --port 0".into(), 1, "`none.safetensors` do not exist"),
         ("serve --weights none.safetensors --port 0 --api-key-file key.txt".into(), 1, "found 5 characters"),
         ("serve --weights none.safetensors --port 0 --api-key-file none.txt".into(), 1, "cannot read `none.txt`"),

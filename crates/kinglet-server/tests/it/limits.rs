@@ -13,7 +13,9 @@ fn a_full_queue_is_429_with_the_time_to_wait() {
     let body = form(&[("image", Some("a.png"), &png(50, 40))]);
     // A request that has begun holds the only place.
     let mut stream = connect(to);
-    stream.write_all(head("POST", "/v2/detect", &[FORM, &format!("Content-Length: {}", body.len())]).as_bytes()).unwrap();
+    stream
+        .write_all(head("POST", "/v2/detect", &[FORM, &format!("Content-Length: {}", body.len())]).as_bytes())
+        .unwrap();
     let seen = (0..1000).any(|_| {
         std::thread::sleep(Duration::from_millis(5));
         get(to, "/metrics").text().contains("kinglet_queue_images 1")
@@ -128,7 +130,9 @@ fn without_the_key_only_health_and_the_page_are_open() {
     for path in ["/", "/detect.js", "/style.css", "/health", "/openapi.json"] {
         assert_eq!(get(to, path).status, 200, "{path}");
     }
-    for (method, path) in [("GET", "/metrics"), ("GET", "/v2/model"), ("POST", "/v2/detect"), ("POST", "/v1/object-detection/small")] {
+    for (method, path) in
+        [("GET", "/metrics"), ("GET", "/v2/model"), ("POST", "/v2/detect"), ("POST", "/v1/object-detection/small")]
+    {
         for lines in [&[][..], &["X-API-Key: correct-hors"], &["Authorization: Bearer wrong"]] {
             let answer = send(to, method, path, lines, b"");
             assert_eq!((answer.status, answer.code().as_str()), (401, "wrong_key"), "{path} {lines:?}");
