@@ -66,7 +66,7 @@ pub fn find(root: &Path) -> Vec<Run> {
     found.sort_by_key(|(_, modified)| std::cmp::Reverse(*modified));
     found.truncate(MOST_RUNS);
     let mut runs: Vec<Run> = found.iter().map(|(folder, modified)| read(root, folder, *modified)).collect();
-    runs.sort_by(|a, b| natural(&a.name).cmp(&natural(&b.name)));
+    runs.sort_by_key(|run| natural(&run.name));
     runs
 }
 
