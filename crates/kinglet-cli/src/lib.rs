@@ -16,6 +16,7 @@ pub mod errors;
 pub mod event_log;
 pub mod findings;
 pub mod gallery;
+pub mod live;
 pub mod output;
 pub mod page;
 pub mod printer;
@@ -54,6 +55,8 @@ fn run(cli: Cli, printer: &Printer) -> Result<ExitCode, CliError> {
         Command::Train(args) => commands::train::run(*args, printer),
         Command::Val(args) => commands::val::run(*args, printer),
         Command::Detect(args) => commands::detect::run(*args, printer),
+        Command::Serve(args) => commands::serve::run(*args, printer),
+        Command::Ui(args) => commands::ui::run(args, printer),
         Command::Data(args) => commands::data::run(*args, printer),
         Command::Import(args) => commands::import::run(args, printer),
         Command::Export(args) => commands::export::run(*args, printer),

@@ -99,6 +99,11 @@ impl Results {
         self.rows.is_empty()
     }
 
+    /// The rows, in order.
+    pub fn rows(&self) -> &[[f64; 14]] {
+        &self.rows
+    }
+
     /// The file's text.
     pub fn text(&self) -> String {
         let mut text = csv_header();

@@ -134,6 +134,8 @@ pub trait Observer {
     fn validating(&mut self, _done: usize, _total: usize) {}
     /// What the best weights, once all epochs are done, detect in a validation image; boxes in its pixels.
     fn detected(&mut self, _sample: &Sample, _detections: &[Detection]) {}
+    /// A validation image with what was found in it, in pixels of the image; detections of very low scores, too.
+    fn validated(&mut self, _sample: &Sample, _detections: &[Detection]) {}
     /// An epoch is done.
     fn epoch(&mut self, _epoch: &EpochDone) {}
 }
@@ -185,6 +187,11 @@ impl Observer for Both<'_> {
     fn detected(&mut self, sample: &Sample, detections: &[Detection]) {
         self.0.detected(sample, detections);
         self.1.detected(sample, detections);
+    }
+
+    fn validated(&mut self, sample: &Sample, detections: &[Detection]) {
+        self.0.validated(sample, detections);
+        self.1.validated(sample, detections);
     }
 
     fn epoch(&mut self, epoch: &EpochDone) {

@@ -17,11 +17,12 @@ use crate::schedule::{MIN_WARMUP_ITERATIONS, NOMINAL_BATCH, Schedule, Warmup, sc
 use crate::step::{TrainStep, optimiser};
 use crate::validate::{nms_options, validate};
 use kinglet_data::{
-    AugmentParams, Batch, Dataset, Loader, LoaderOptions, Rng, ScanOptions, Source, Split, autoanchor, weights,
+    AugmentParams, Batch, Dataset, Loader, LoaderOptions, Rng, Sample, ScanOptions, Source, Split, autoanchor, weights,
 };
 use kinglet_nn::{Model, Summary, WeightsFile};
 use kinglet_runtime::Detector;
 use kinglet_spec::ResolveOptions;
+use kinglet_vision::Detection;
 use std::cell::RefCell;
 use std::path::Path;
 use std::sync::Arc;
@@ -443,9 +444,10 @@ impl Trainer {
         self.detector.set_values(self.step.ema.values());
         let mut loss = self.step.loss.clone();
         let known = loader.broken().len();
-        let progress = &mut |done, all| observer.validating(done, all);
-        let validation =
-            validate(&mut self.detector, loader, &nms_options(), Some(&mut loss), progress, &mut |_, _| ());
+        let hearing = RefCell::new(&mut *observer);
+        let progress = &mut |done, all| hearing.borrow_mut().validating(done, all);
+        let sink = &mut |sample: &Sample, found: &[Detection]| hearing.borrow_mut().validated(sample, found);
+        let validation = validate(&mut self.detector, loader, &nms_options(), Some(&mut loss), progress, sink);
         if known == 0 {
             loader.broken().iter().for_each(|f| observer.note(&f.to_string()));
         }

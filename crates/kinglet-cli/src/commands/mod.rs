@@ -10,8 +10,10 @@ pub mod detect;
 pub mod export;
 pub mod import;
 pub mod inspect;
+pub mod serve;
 pub mod swap;
 pub mod train;
+pub mod ui;
 pub mod val;
 mod verification;
 pub mod zoo;
@@ -72,6 +74,9 @@ pub(crate) fn load_weights(path: &Path) -> Result<LoadedModel, CliError> {
     check_weights(path)?;
     Ok(kinglet_train::checkpoint::load_model(path)?)
 }
+
+/// Exit code after Ctrl-C, as shells expect it.
+pub(crate) const INTERRUPTED: u8 = 130;
 
 /// Side of the images where nothing says otherwise, as in YOLOv5.
 pub(crate) const USUAL_SIDE: usize = 640;

@@ -1,12 +1,13 @@
 //! `kinglet train`: settings in, a run folder out.
 
-use super::{check_weights, detect, load_weights, raised, shown_json};
+use super::{INTERRUPTED, check_weights, detect, load_weights, raised, shown_json};
 use crate::args::TrainArgs;
 use crate::args::train::{Cache, DEFAULT_HYP};
 use crate::console::Console;
 use crate::demo;
 use crate::errors::CliError;
 use crate::gallery::Shown;
+use crate::live::Live;
 use crate::output::{write_file, yaml_lines};
 use crate::printer::Printer;
 use crate::progress::clock;
@@ -31,8 +32,6 @@ const DEFAULT_MODEL: &str = "kinglet_small";
 const DEFAULT_EPOCHS: usize = 100;
 const DEFAULT_BATCH: usize = 16;
 const DEFAULT_IMG: usize = 640;
-/// Exit code after Ctrl-C, as shells expect it.
-const INTERRUPTED: u8 = 130;
 
 /// Set by Ctrl-C: the run stops after its batch.
 static STOP: AtomicBool = AtomicBool::new(false);
@@ -61,6 +60,8 @@ pub fn run(args: TrainArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     } else {
         args.name.clone()
     };
+    // The page's address first: where it is taken, nothing was written yet.
+    let mut live = Live::open(args.ui.as_ref(), printer)?;
     let run = RunDir::create(&args.project, &name, args.exist_ok)?;
     options.dir = run.path().to_owned();
 
@@ -73,7 +74,8 @@ pub fn run(args: TrainArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     })?;
     write_file(&run.join("opt.yaml"), opt_yaml(&args, trainer.options()).as_bytes())?;
     write_file(&run.join("hyp.yaml"), hyp.to_yaml().as_bytes())?;
-    train(trainer, console, recorder, &run, &args, is_demo, printer)
+    live.iter_mut().for_each(|live| live.set_folder(run.path()));
+    train(trainer, console, recorder, &run, &args, live, printer)
 }
 
 /// Goes on with an interrupted run.
@@ -99,13 +101,15 @@ fn resume(args: &TrainArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     listen_for_ctrl_c();
     // The folder is known from the checkpoint alone, so the console starts with the likely one.
     let folder = checkpoint.parent().and_then(Path::parent).unwrap_or(Path::new(".")).to_owned();
+    let mut live = Live::open(args.ui.as_ref(), printer)?;
     let mut console = Console::new(printer, &folder);
     let mut recorder = Recorder::new(RunDir::existing(&folder), !args.noplots, &STOP);
     let trainer = Trainer::resume(&checkpoint, args.epochs, &mut Both(&mut console, &mut recorder))?;
     let run = RunDir::existing(&trainer.options().dir);
     console.set_folder(run.path());
     recorder.set_run(run.clone());
-    train(trainer, console, recorder, &run, args, false, printer)
+    live.iter_mut().for_each(|live| live.set_folder(run.path()));
+    train(trainer, console, recorder, &run, args, live, printer)
 }
 
 /// First Ctrl-C: stop after the batch. Second: at once.
@@ -262,10 +266,18 @@ fn train(
     mut recorder: Recorder<'_>,
     run: &RunDir,
     args: &TrainArgs,
-    is_demo: bool,
+    live: Option<Live>,
     printer: &Printer,
 ) -> Result<ExitCode, CliError> {
-    let outcome = trainer.run(&STOP, &mut Both(&mut console, &mut recorder));
+    let mut written = Both(&mut console, &mut recorder);
+    let outcome = match live {
+        None => trainer.run(&STOP, &mut written),
+        Some(mut live) => {
+            let outcome = trainer.run(&STOP, &mut Both(&mut written, &mut live));
+            live.finish(&outcome);
+            outcome
+        }
+    };
     if let Some(failure) = recorder.take_failure() {
         return Err(failure);
     }
@@ -300,6 +312,7 @@ fn train(
         ));
         printer.result(&report_table(&validation.report, true));
     }
+    let is_demo = args.data.is_none() && args.resume.is_none();
     let drawn = run.join("detections");
     if is_demo {
         let images = Path::new(demo::FOLDER).join("images/test");

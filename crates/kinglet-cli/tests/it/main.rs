@@ -11,5 +11,6 @@ mod help;
 mod messages;
 mod options;
 mod program;
+mod serve;
 mod swap;
 mod torch;
