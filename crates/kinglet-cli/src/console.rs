@@ -1,21 +1,17 @@
-//! What a training run looks like: the observer that prints, and that keeps `results.csv` and `findings.txt`.
+//! What a training run looks like: the observer that prints.
 //!
 //! On a terminal a line of numbers moves with every batch; elsewhere each epoch prints one plain line and one row of
 //! metrics, without control characters.
 
-use crate::errors::CliError;
 use crate::findings;
-use crate::output::write_file;
 use crate::printer::Printer;
 use crate::progress::{Bar, clock, epoch_header, epoch_row};
-use crate::results::Results;
 use kinglet_data::Dataset;
-use kinglet_eval::table::{general, table_header, table_row};
+use kinglet_eval::table::{table_header, table_row};
 use kinglet_nn::Transfer;
 use kinglet_train::events::{BatchDone, EpochDone, Observer, Started};
-use kinglet_train::guard::Divergence;
+use kinglet_train::guard::Retreat;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// The epoch under way.
@@ -30,60 +26,32 @@ struct Current {
 #[derive(Debug)]
 pub struct Console<'a> {
     printer: &'a Printer,
-    stop: &'a AtomicBool,
     folder: PathBuf,
-    findings: String,
-    results: Option<Results>,
     current: Current,
     validating: Bar,
     scanning: Bar,
     /// Time and number of the epochs done by this process.
     spent: (Duration, usize),
     header_printed: bool,
-    failure: Option<CliError>,
-    /// Class names of the training set.
-    pub names: Vec<String>,
 }
 
 impl<'a> Console<'a> {
-    /// For a run in `folder`; `stop` is set where the folder cannot be written any more.
-    pub fn new(printer: &'a Printer, stop: &'a AtomicBool, folder: &Path) -> Self {
+    /// For a run in `folder`.
+    pub fn new(printer: &'a Printer, folder: &Path) -> Self {
         Console {
             printer,
-            stop,
             folder: folder.to_owned(),
-            findings: String::new(),
-            results: None,
             current: Current::default(),
             validating: Bar::default(),
             scanning: Bar::default(),
             spent: (Duration::ZERO, 0),
             header_printed: false,
-            failure: None,
-            names: Vec::new(),
         }
-    }
-
-    /// The first thing that could not be written, if any.
-    pub fn take_failure(&mut self) -> Option<CliError> {
-        self.failure.take()
     }
 
     /// Names the run folder, once a resumed run has told it.
     pub fn set_folder(&mut self, folder: &Path) {
         self.folder = folder.to_owned();
-    }
-
-    /// The rows so far.
-    pub fn results(&self) -> Option<&Results> {
-        self.results.as_ref()
-    }
-
-    fn keep(&mut self, outcome: Result<(), CliError>) {
-        if let Err(error) = outcome {
-            self.failure.get_or_insert(error);
-            self.stop.store(true, Ordering::Relaxed);
-        }
     }
 
     /// Time left of the run, from the epochs done and the one under way.
@@ -110,22 +78,16 @@ impl Observer for Console<'_> {
     fn scanned(&mut self, dataset: &Dataset) {
         self.scanning.clear();
         findings::print(dataset, self.printer);
-        self.findings.push_str(&findings::full_text(dataset));
     }
 
     fn note(&mut self, message: &str) {
         self.printer.say(message);
     }
 
-    fn diverged(&mut self, divergence: &Divergence, epochs_done: usize, lr: f64) {
+    fn diverged(&mut self, retreat: &Retreat) {
         self.current.bar.clear();
         self.current = Current::default();
-        let from = match epochs_done {
-            0 => "the start".to_owned(),
-            n => format!("the end of epoch {n}"),
-        };
-        self.printer
-            .warn(&format!("{divergence}; the run goes on from {from} with the learning rate {}", general(lr, 4)));
+        self.printer.warn(&retreat.to_string());
     }
 
     fn transferred(&mut self, from: &Path, transfer: &Transfer) {
@@ -151,7 +113,6 @@ impl Observer for Console<'_> {
     }
 
     fn started(&mut self, run: &Started<'_>) {
-        self.names.clone_from(&run.train.names);
         self.printer.say(&format!("\n{}\n", run.summary));
         self.printer.say(&format!(
             "{} {}, {} instructions; results go to {}",
@@ -166,9 +127,6 @@ impl Observer for Console<'_> {
             run.epochs,
             run.batches
         ));
-        self.results = Some(Results::open(&self.folder, run.epoch));
-        let written = write_file(&self.folder.join("findings.txt"), self.findings.as_bytes());
-        self.keep(written);
     }
 
     fn batch(&mut self, batch: &BatchDone) {
@@ -232,10 +190,5 @@ impl Observer for Console<'_> {
         self.spent.0 += epoch.elapsed;
         self.spent.1 += 1;
         self.current = Current::default();
-        let written = match &mut self.results {
-            Some(results) => results.add(epoch),
-            None => Ok(()),
-        };
-        self.keep(written);
     }
 }

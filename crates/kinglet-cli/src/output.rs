@@ -1,6 +1,9 @@
 //! Writing files: each appears whole or not at all.
 
 use crate::errors::CliError;
+use kinglet_eval::Figure;
+use kinglet_vision::Image;
+use kinglet_vision::encode::{jpeg_bytes, png_bytes};
 use std::io::Write;
 use std::path::Path;
 
@@ -9,20 +12,60 @@ use std::path::Path;
 /// # Errors
 /// A folder that cannot be written, or a full disk; nothing is left behind then.
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
+    write_checked(path, bytes, |_| Ok(()))
+}
+
+/// The same, where the written file takes its name only if `check` of the temporary one succeeds.
+///
+/// # Errors
+/// As [`write_file`], and those of `check`.
+pub fn write_checked<T>(
+    path: &Path,
+    bytes: &[u8],
+    check: impl FnOnce(&Path) -> Result<T, CliError>,
+) -> Result<T, CliError> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     create_folder(folder)?;
     let mut name = std::ffi::OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
     name.push(format!(".{}.tmp", std::process::id()));
     let temporary = folder.join(name);
-    let written = std::fs::File::create(&temporary)
-        .and_then(|mut file| file.write_all(bytes))
-        .and_then(|()| std::fs::rename(&temporary, path));
-    written.map_err(|error| {
+    let written = std::fs::File::create(&temporary).and_then(|mut file| file.write_all(bytes));
+    let failed = |error: std::io::Error| CliError::write(path, &error);
+    let done = written.map_err(failed).and_then(|()| check(&temporary)).and_then(|checked| {
+        std::fs::rename(&temporary, path).map_err(failed)?;
+        Ok(checked)
+    });
+    if done.is_err() {
         // Best effort: the first error is the one to report.
         let _ = std::fs::remove_file(&temporary);
-        CliError::write(path, &error)
-    })
+    }
+    done
+}
+
+/// Quality of JPEG pictures.
+const QUALITY: u8 = 90;
+
+/// Writes a picture, as JPEG where the name ends so and else as PNG.
+///
+/// # Errors
+/// As [`write_file`].
+pub fn write_picture(path: &Path, image: &Image) -> Result<(), CliError> {
+    let is_jpeg = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("jpg") || e.eq_ignore_ascii_case("jpeg"));
+    let bytes = if is_jpeg { jpeg_bytes(image, QUALITY) } else { png_bytes(image) };
+    let bytes = bytes.map_err(|error| CliError::input(format!("cannot encode `{}`: {error}", path.display())))?;
+    write_file(path, &bytes)
+}
+
+/// Writes a chart, as SVG where the name ends so and else as a picture.
+///
+/// # Errors
+/// As [`write_file`].
+pub fn write_chart(path: &Path, figure: &Figure) -> Result<(), CliError> {
+    if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("svg")) {
+        return write_file(path, figure.to_svg().as_bytes());
+    }
+    write_picture(path, &figure.to_image())
 }
 
 /// Creates a folder and its parents.

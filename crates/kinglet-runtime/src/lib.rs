@@ -7,19 +7,21 @@
 #![forbid(unsafe_code)]
 
 mod compile;
+mod fitted;
 mod network;
 mod plain;
 mod program;
 mod views;
 mod weights;
 
+pub use fitted::Fitted;
 pub use program::{Program, StepTiming};
 
 use kinglet_nn::{Model, SizeError};
 use kinglet_tensor::Shape;
-use kinglet_vision::letterbox::LETTERBOX_GREY;
-use kinglet_vision::{Detection, Image, Letterbox, NmsOptions, nms, resize};
+use kinglet_vision::{Detection, Image, NmsOptions, nms};
 use network::Network;
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 use views::View;
 
@@ -206,17 +208,18 @@ impl Detector {
         options: &NmsOptions,
     ) -> Result<(Vec<Vec<Detection>>, Timing), SizeError> {
         let predicted = self.predict(images, size, options.conf)?;
-        Ok(self.suppressed(predicted, options))
+        Ok(self.suppressed(predicted, &vec![options; size[0]]))
     }
 
+    /// Suppression with the options of each image.
     fn suppressed(
         &self,
         (rows, mut timing): (Vec<Vec<f32>>, Timing),
-        options: &NmsOptions,
+        options: &[&NmsOptions],
     ) -> (Vec<Vec<Detection>>, Timing) {
         let start = Instant::now();
         let nc = self.model().spec.nc;
-        let detections = rows.iter().map(|rows| nms(rows, nc, options)).collect();
+        let detections = rows.iter().zip(options).map(|(rows, options)| nms(rows, nc, options)).collect();
         timing.nms += start.elapsed();
         (detections, timing)
     }
@@ -233,70 +236,47 @@ impl Detector {
         options: &NmsOptions,
     ) -> Result<(Vec<Detection>, [usize; 2], Timing), SizeError> {
         let start = Instant::now();
-        let stride = self.max_stride();
-        let letterbox = Letterbox::plan(image.height, image.width, size, fit == Fit::Stride, true, stride);
-        let (width, height) = letterbox.out;
-        let shape = [1, height, width];
-        let (predicted, preprocess) = if self.is_plain() {
-            fill(&letterbox, image, self.networks[0].prepare(shape)?);
-            let preprocess = start.elapsed();
-            (self.run_plain(shape, options.conf), preprocess)
-        } else {
-            let mut values = vec![0.0; height * width * 3];
-            fill(&letterbox, image, &mut values);
-            let preprocess = start.elapsed();
-            (self.predict(&values, shape, options.conf)?, preprocess)
+        let fitted = Fitted::new(Cow::Borrowed(image), size, fit, self.max_stride());
+        let resizing = start.elapsed();
+        let (mut batch, mut timing) = self.detect_fitted(&[(&fitted, options)])?;
+        timing.preprocess += resizing;
+        Ok((batch.swap_remove(0), fitted.shape(), timing))
+    }
+
+    /// Detects in images of one shape, each with options of its own; boxes in pixels of the images.
+    ///
+    /// # Errors
+    /// As [`Self::forward`].
+    ///
+    /// # Panics
+    /// Where there is no image, or the shapes differ.
+    pub fn detect_fitted(
+        &mut self,
+        images: &[(&Fitted<'_>, &NmsOptions)],
+    ) -> Result<(Vec<Vec<Detection>>, Timing), SizeError> {
+        let start = Instant::now();
+        let [h, w] = images[0].0.shape();
+        assert!(images.iter().all(|(image, _)| image.shape() == [h, w]), "images of one shape");
+        let size = [images.len(), h, w];
+        // What one image does not want, its suppression leaves out.
+        let conf = images.iter().map(|(_, options)| options.conf).fold(f32::INFINITY, f32::min);
+        let write = |values: &mut [f32]| {
+            images.iter().zip(values.chunks_exact_mut(h * w * 3)).for_each(|((image, _), values)| image.write(values));
+            start.elapsed()
         };
-        let (mut batch, mut timing) = self.suppressed(predicted, options);
-        timing.preprocess = preprocess;
-        let mut detections = batch.swap_remove(0);
-        detections.iter_mut().for_each(|d| d.xyxy = letterbox.unmap_box(d.xyxy));
-        Ok((detections, [height, width], timing))
-    }
-}
-
-/// Letterboxes `image` into `[height, width, 3]` values in 0..=1.
-fn fill(letterbox: &Letterbox, image: &Image, values: &mut [f32]) {
-    // 255 divisions instead of one a value; the result is the same.
-    let scaled: [f32; 256] = std::array::from_fn(|b| b as f32 / 255.0);
-    let (width, height) = letterbox.new_size;
-    let resized;
-    let image = if (image.width, image.height) == (width, height) {
-        image
-    } else {
-        resized = resize::resize_bilinear(image, width, height);
-        &resized
-    };
-    let grey = scaled[usize::from(LETTERBOX_GREY[0])];
-    let [left, top] = letterbox.pad;
-    for (y, row) in values.chunks_exact_mut(letterbox.out.0.max(1) * 3).enumerate() {
-        if !(top..top + height).contains(&y) {
-            row.fill(grey);
-            continue;
+        let (predicted, preprocess) = if self.is_plain() {
+            let preprocess = write(self.networks[0].prepare(size)?);
+            (self.run_plain(size, conf), preprocess)
+        } else {
+            let mut values = vec![0.0; images.len() * h * w * 3];
+            let preprocess = write(&mut values);
+            (self.predict(&values, size, conf)?, preprocess)
+        };
+        let options: Vec<&NmsOptions> = images.iter().map(|(_, options)| *options).collect();
+        let (mut found, timing) = self.suppressed(predicted, &options);
+        for (detections, (image, _)) in found.iter_mut().zip(images) {
+            detections.iter_mut().for_each(|d| d.xyxy = image.to_original(d.xyxy));
         }
-        row[..left * 3].fill(grey);
-        row[(left + width) * 3..].fill(grey);
-        let pixels = image.row(y - top);
-        row[left * 3..(left + width) * 3].iter_mut().zip(pixels).for_each(|(v, &b)| *v = scaled[usize::from(b)]);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_image_is_filled_in_as_the_letterbox_draws_it() {
-        for (width, height, target) in [(64, 48, [64, 64]), (31, 77, [64, 96]), (40, 20, [32, 64])] {
-            let mut image = Image::new(width, height, [0; 3]);
-            image.data.iter_mut().enumerate().for_each(|(i, b)| *b = (i * 37 % 251) as u8);
-            for auto in [false, true] {
-                let letterbox = Letterbox::plan(height, width, target, auto, true, 32);
-                let want: Vec<f32> = letterbox.apply(&image).data.iter().map(|&b| f32::from(b) / 255.0).collect();
-                let mut got = vec![f32::NAN; want.len()];
-                fill(&letterbox, &image, &mut got);
-                assert_eq!(got, want, "{width} x {height} into {target:?}, auto {auto}");
-            }
-        }
+        Ok((found, Timing { preprocess, ..timing }))
     }
 }

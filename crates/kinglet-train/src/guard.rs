@@ -44,6 +44,28 @@ impl fmt::Display for Divergence {
     }
 }
 
+/// What a run does about it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Retreat {
+    /// What has happened.
+    pub divergence: Divergence,
+    /// Epochs that the state has done to which the run goes back.
+    pub epochs_done: usize,
+    /// The learning rate from there on, in place of `lr0`.
+    pub lr: f64,
+}
+
+impl fmt::Display for Retreat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; the run goes on from ", self.divergence)?;
+        match self.epochs_done {
+            0 => f.write_str("the start")?,
+            n => write!(f, "the end of epoch {n}")?,
+        }
+        write!(f, " with the learning rate {}", self.lr)
+    }
+}
+
 fn is_broken(values: &[f32]) -> bool {
     values.iter().any(|v| !v.is_finite())
 }

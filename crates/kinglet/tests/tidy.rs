@@ -35,7 +35,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("kinglet-eval", &["kinglet-vision"]),
     ("kinglet-nn", &["kinglet-spec", "kinglet-tensor"]),
     ("kinglet-runtime", &["kinglet-kernels", "kinglet-nn", "kinglet-tensor", "kinglet-vision"]),
-    ("kinglet-onnx", &["kinglet-nn", "kinglet-tensor"]),
+    ("kinglet-onnx", &["kinglet-nn", "kinglet-runtime", "kinglet-tensor", "kinglet-vision"]),
+    ("kinglet-server", &["kinglet-runtime", "kinglet-vision"]),
     (
         "kinglet-train",
         &[
@@ -77,6 +78,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "kinglet-vision",
             "kinglet-onnx",
             "kinglet-train",
+            "kinglet-server",
         ],
     ),
 ];

@@ -149,7 +149,7 @@ fn class_name(names: &[String], class: usize) -> String {
 }
 
 /// `12 RBCs, 1 WBC, ` or `(no detections), `.
-fn counts(detections: &[Detection], names: &[String]) -> String {
+pub(crate) fn counts(detections: &[Detection], names: &[String]) -> String {
     if detections.is_empty() {
         return "(no detections), ".to_owned();
     }

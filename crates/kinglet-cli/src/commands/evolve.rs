@@ -3,8 +3,8 @@
 //! Columns, names and formats of the files are YOLOv5's. `evolve.csv` holds what was tried and `evolve.json` the settings:
 //! together they are all that going on needs.
 
-use super::save_plot;
-use super::train::{INTERRUPTED, STOP, epochs, listen_for_ctrl_c, settings};
+use super::train::{STOP, epochs, listen_for_ctrl_c, settings};
+use super::{INTERRUPTED, save_plot};
 use crate::args::EvolveArgs;
 use crate::args::evolve::SchemeName;
 use crate::errors::CliError;
@@ -16,12 +16,13 @@ use crate::results::COLUMNS;
 use crate::run_dir::RunDir;
 use kinglet_data::Dataset;
 use kinglet_eval::charts::{Chart, plot_charts};
+use kinglet_eval::figure::Figure;
 use kinglet_eval::plots::Series;
 use kinglet_eval::table::general;
 use kinglet_train::TrainError;
 use kinglet_train::events::{BatchDone, EpochDone, Observer, Validation};
 use kinglet_train::evolve::{DIGITS, Evolution, LEAST_POPULATION, Scheme, Tried};
-use kinglet_train::guard::Divergence;
+use kinglet_train::guard::Retreat;
 use kinglet_train::hyp::Hyp;
 use kinglet_train::options::TrainOptions;
 use kinglet_train::trainer::Trainer;
@@ -353,7 +354,7 @@ impl Run {
     }
 
     /// Fitness against each hyperparameter that evolves.
-    fn plot(&self) -> kinglet_vision::Image {
+    fn plot(&self) -> Figure {
         let tried = self.evolution.tried();
         let best = self.evolution.best().unwrap_or(0);
         let charts: Vec<Chart> = self
@@ -372,7 +373,7 @@ impl Run {
                 }
             })
             .collect();
-        plot_charts(&charts, 5)
+        plot_charts(&charts, 5, "Fitness against each hyperparameter")
     }
 
     fn json(&self, interrupted: bool) -> serde_json::Value {
@@ -459,7 +460,7 @@ impl Observer for Listener<'_> {
         }
     }
 
-    fn diverged(&mut self, _divergence: &Divergence, _epochs_done: usize, _lr: f64) {
+    fn diverged(&mut self, _retreat: &Retreat) {
         self.diverged = true;
     }
 }

@@ -13,6 +13,7 @@ use crate::progress::Bar;
 use crate::run_dir::RunDir;
 use kinglet_data::{Dataset, Loader, LoaderOptions};
 use kinglet_eval::charts::{Chart, plot_charts};
+use kinglet_eval::figure::Figure;
 use kinglet_eval::plots::Series;
 use kinglet_eval::table::general;
 use kinglet_runtime::Detector;
@@ -219,7 +220,7 @@ fn points_table(points: &[Point]) -> String {
 }
 
 /// mAP against time and against the side, a line for each of the weights.
-fn plot(studies: &[(String, Vec<Point>)]) -> kinglet_vision::Image {
+fn plot(studies: &[(String, Vec<Point>)]) -> Figure {
     // Times rise to the corner where the legend would be; the other charts have it.
     let chart = |title: &str, x_title: &str, named: bool, of: &dyn Fn(&Point) -> (f64, f64)| Chart {
         title: title.to_owned(),
@@ -241,6 +242,7 @@ fn plot(studies: &[(String, Vec<Point>)]) -> kinglet_vision::Image {
             chart("time and image side", "pixels", false, &|p| (p.side as f64, p.all_ms())),
         ],
         3,
+        "mAP and time over image sides",
     )
 }
 

@@ -2,20 +2,25 @@
 
 use super::detect::speed_line;
 use super::ensemble::{Ensemble, few};
-use super::{BoxFormat, label_line, raised, report_json, save_report_plots};
+use super::{BoxFormat, label_line, raised, shown_json};
 use crate::args::ValArgs;
 use crate::args::val::Task;
 use crate::errors::CliError;
 use crate::findings;
-use crate::output::write_file;
+use crate::gallery::Gallery;
+use crate::output::{write_file, yaml_lines};
 use crate::printer::Printer;
 use crate::progress::Bar;
+use crate::recorder::{environment, save_validation, scan_lines};
+use crate::report::{RunReport, label_plot};
 use crate::run_dir::RunDir;
 use crate::sources::named;
 use kinglet_data::scan::Progress;
 use kinglet_data::{Dataset, Format, Loader, LoaderOptions, ScanOptions, Source};
 use kinglet_eval::coco_json::{CocoRecord, ImageId, coco_category, coco_records, to_json};
+use kinglet_eval::label_plots::plot_labels;
 use kinglet_eval::report_table;
+use kinglet_nn::Summary;
 use kinglet_train::validate::{nms_options, validate};
 use kinglet_vision::{Detection, NmsOptions};
 use serde_json::json;
@@ -55,6 +60,7 @@ pub fn run(args: ValArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     let loaded = Ensemble::load(&args.weights, !args.imgsz.is_empty(), printer)?;
     let (names, side) = (loaded.names.clone(), args.imgsz.first().copied().unwrap_or(loaded.img));
     let mut detector = loaded.detector(args.augment)?;
+    let summary = Summary::new(detector.model()).totals();
     let dataset = scanned(&args, &args.weights[0], &names, printer)?;
     let stride = detector.max_stride();
     let img = raised(side, stride);
@@ -78,10 +84,12 @@ pub fn run(args: ValArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     let options = LoaderOptions { workers: args.workers, stride, ..LoaderOptions::val(img, args.batch_size) };
     let loader = Loader::new(Arc::new(dataset), options);
 
+    let mut gallery = Gallery::new(args.batch_size);
     let mut coco: Vec<CocoRecord> = Vec::new();
     let mut failure = None;
     let mut bar = Bar::new(printer, "validating", loader.batches());
     let mut sink = |sample: &kinglet_data::Sample, found: &[Detection]| {
+        gallery.add(sample, found);
         let stem = sample.path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
         if args.save_json {
             // Those of the annotations where they have them.
@@ -111,8 +119,23 @@ pub fn run(args: ValArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     }
     let report = &validation.report;
     printer.result(&report_table(report, args.verbose || names.len() < ROWS));
-    printer.say(&speed_line(validation.speed_ms, validation.shape));
-    save_report_plots(&run, report, &names)?;
+    let speed = speed_line(validation.speed_ms, validation.shape);
+    printer.say(&speed);
+    let shown = gallery.finish();
+    save_validation(&run, report, &shown, &names)?;
+    let dataset = loader.dataset();
+    let mut machine = vec![("Model", summary), ("Speed", speed)];
+    machine.extend(environment(kinglet_kernels::threads::threads(), kinglet_kernels::simd::isa().name()));
+    let page = RunReport {
+        title: format!("Validation of {}", titles(&args.weights)),
+        line: format!("on `{}` of {}", args.task.split().key(), args.data.display()),
+        data_charts: vec![plot_labels(&label_plot([&**dataset]))],
+        findings: scan_lines(dataset).join("\n"),
+        settings: vec![("Settings", settings_yaml(&args, img))],
+        environment: machine,
+        ..RunReport::default()
+    };
+    page.save(&run, Some((report, &shown)), &names)?;
     if args.save_json {
         let stem = args.weights[0].file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
         write_file(&run.join(format!("{stem}_predictions.json")), to_json(&coco).as_bytes())?;
@@ -121,9 +144,9 @@ pub fn run(args: ValArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     if !loader.dataset().findings.is_empty() {
         write_file(&run.join("findings.txt"), findings_text.as_bytes())?;
     }
-    printer.say(&format!("Results saved to {}", run.path().display()));
+    printer.say(&format!("Results saved to {}, on one page in report.html", run.path().display()));
     if args.json {
-        let mut value = report_json(report);
+        let mut value = shown_json(report, &shown);
         value["speed_ms"] = speed_json(validation.speed_ms);
         printer.data(&value);
     }
@@ -134,6 +157,13 @@ pub fn run(args: ValArgs, printer: &Printer) -> Result<ExitCode, CliError> {
         ))),
         _ => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// The names of the weights files.
+fn titles(weights: &[PathBuf]) -> String {
+    let names: Vec<String> =
+        weights.iter().map(|path| path.file_name().unwrap_or_default().to_string_lossy().into_owned()).collect();
+    names.join(", ")
 }
 
 /// Milliseconds an image as JSON.
@@ -166,6 +196,15 @@ pub(super) fn scanned(
         return Err(CliError::input(format!("`{}` has no usable image for `{}`", args.data.display(), split.key())));
     }
     Ok(dataset)
+}
+
+/// The flags that the numbers depend on.
+fn settings_yaml(args: &ValArgs, img: usize) -> String {
+    yaml_lines(&json!({
+        "weights": args.weights, "data": args.data, "imgsz": img, "batch_size": args.batch_size,
+        "conf_thres": args.conf_thres, "iou_thres": args.iou_thres, "max_det": args.max_det, "single_cls": args.single_cls,
+        "augment": args.augment,
+    }))
 }
 
 /// Whether weights and data mean the same classes by the same numbers.
