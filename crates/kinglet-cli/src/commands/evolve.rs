@@ -75,6 +75,9 @@ pub(super) fn folder_of(path: &str) -> Option<PathBuf> {
 pub fn run(args: EvolveArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     let printer = &printer.json(args.train.json);
     kinglet_kernels::threads::set_threads(args.train.machine.threads);
+    if args.train.ui.is_some() {
+        return Err(CliError::usage("--ui shows one training, and an evolution is many; leave it out"));
+    }
     let mut run = match &args.train.resume {
         Some(path) => Run::load(path, &args, printer)?,
         None => Run::create(&args, printer)?,

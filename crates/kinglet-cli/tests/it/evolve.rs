@@ -26,7 +26,7 @@ fn an_evolution_goes_on_to_the_same_table() {
     assert_eq!(read(parts.path(), "evolve.csv"), read(whole.path(), "evolve.csv"));
     assert_eq!(read(parts.path(), "hyp_evolve.yaml"), read(whole.path(), "hyp_evolve.yaml"));
     let written = files(&whole.path().join("runs/evolve/exp"));
-    assert_eq!(written, ["evolve.csv", "evolve.json", "evolve.png", "hyp_evolve.yaml"]);
+    assert_eq!(written, ["evolve.csv", "evolve.json", "evolve.png", "evolve.svg", "hyp_evolve.yaml"]);
 
     let table = read(whole.path(), "evolve.csv");
     let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split(',').map(str::trim).collect()).collect();
@@ -98,6 +98,7 @@ fn mistakes_are_named() {
     told(&format!("evolve {EVOLVE} --scheme genetic --population 3"), 2, "--population 3: expected at least 4");
     told(&format!("evolve {EVOLVE} --ancestors data/images"), 1, "`data/images` has no .yaml file");
     told("train --ancestors data", 2, "add --evolve");
+    told(&format!("evolve {EVOLVE} --ui"), 2, "--ui shows one training");
     assert!(!folder.path().join("runs").exists(), "{:?}", files(&folder.path().join("runs")));
     kinglet(folder.path(), &format!("evolve {EVOLVE} --generations 1 --noplots")).ok();
     let table = folder.path().join("runs/evolve/exp/evolve.csv");

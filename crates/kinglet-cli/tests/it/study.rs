@@ -114,7 +114,7 @@ fn a_study_measures_at_every_side_as_val_does() {
         assert_eq!(points[1][key], measured[key], "{key}");
     }
     let run = folder.join("runs/study/exp");
-    assert_eq!(files(&run), ["study.png", "study_data_best-2.txt", "study_data_best.txt"]);
+    assert_eq!(files(&run), ["study.png", "study.svg", "study_data_best-2.txt", "study_data_best.txt"]);
     let text = std::fs::read_to_string(run.join("study_data_best.txt")).unwrap();
     let rows: Vec<Vec<f64>> = text
         .lines()
