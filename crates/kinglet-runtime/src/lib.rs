@@ -8,9 +8,11 @@
 mod compile;
 mod plain;
 mod program;
+mod tiles;
 mod weights;
 
 pub use program::{Program, StepTiming};
+pub use tiles::{Tile, Tiling};
 
 use kinglet_kernels::infer::Arena;
 use kinglet_nn::{Model, SizeError};

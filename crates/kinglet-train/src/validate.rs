@@ -4,12 +4,13 @@ use crate::TrainError;
 use crate::assign::{Level, Target};
 use crate::events::Validation;
 use crate::loss::Loss;
-use kinglet_data::{Ignored, IgnoredRegion, Loader, Sample};
+use kinglet_data::{Dataset, Ignored, IgnoredRegion, Loader, Sample};
 use kinglet_eval::matching::{IgnoredBox, LabelBox};
 use kinglet_eval::metrics::Evaluator;
 use kinglet_nn::Head;
-use kinglet_runtime::Detector;
+use kinglet_runtime::{Detector, Tiling, Timing};
 use kinglet_tensor::Shape;
+use kinglet_vision::decode::{self, DecodeError, Limits};
 use kinglet_vision::{Detection, NmsOptions, cxcywh_to_xyxy, nms};
 use std::time::{Duration, Instant};
 
@@ -92,4 +93,40 @@ pub fn validate(
     let images = dataset.samples.len().max(1) as f64;
     let speed_ms = [preprocess, inference, post].map(|d| d.as_secs_f64() * 1e3 / images);
     Ok(Validation { report: evaluator.finish(&dataset.names), losses, speed_ms, shape })
+}
+
+/// Validates on whole images in tiles; they are read one after another, at their own size. `broken` hears of images that
+/// cannot be decoded; they count nowhere. The rest is as with [`validate`].
+///
+/// # Errors
+/// As [`validate`].
+pub fn validate_tiled(
+    detector: &mut Detector,
+    dataset: &Dataset,
+    size: [usize; 2],
+    tiling: &Tiling,
+    options: &NmsOptions,
+    progress: &mut dyn FnMut(usize, usize),
+    sink: &mut dyn FnMut(&Sample, &[Detection]),
+    broken: &mut dyn FnMut(&Sample, &DecodeError),
+) -> Result<Validation, TrainError> {
+    let mut evaluator = Evaluator::new(detector.model().head().nc);
+    let (mut total, mut shape) = (Timing::default(), [1, size[0], size[1]]);
+    for (index, sample) in dataset.samples.iter().enumerate() {
+        match decode::read(&sample.path, &Limits::default()) {
+            Ok(decoded) => {
+                let (found, [height, width], timing) = detector.detect_tiled(&decoded.image, size, tiling, options)?;
+                total += timing;
+                shape = [1, height, width];
+                let (labels, ignored) = label_boxes(sample);
+                evaluator.add_image(index, &found, &labels, &ignored);
+                sink(sample, &found);
+            }
+            Err(error) => broken(sample, &error),
+        }
+        progress(index + 1, dataset.samples.len());
+    }
+    let images = dataset.samples.len().max(1) as f64;
+    let speed_ms = [total.preprocess, total.inference, total.nms].map(|d| d.as_secs_f64() * 1e3 / images);
+    Ok(Validation { report: evaluator.finish(&dataset.names), losses: [0.0; 3], speed_ms, shape })
 }
