@@ -1,28 +1,71 @@
 //! Writing files: each appears whole or not at all.
 
 use crate::errors::CliError;
-use std::io::Write;
-use std::path::Path;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
 
 /// Writes a file through a temporary one in the same folder, creating the folder where it is missing.
 ///
 /// # Errors
 /// A folder that cannot be written, or a full disk; nothing is left behind then.
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    create_folder(folder)?;
-    let mut name = std::ffi::OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = folder.join(name);
-    let written = std::fs::File::create(&temporary)
-        .and_then(|mut file| file.write_all(bytes))
-        .and_then(|()| std::fs::rename(&temporary, path));
-    written.map_err(|error| {
-        // Best effort: the first error is the one to report.
-        let _ = std::fs::remove_file(&temporary);
-        CliError::write(path, &error)
-    })
+    let mut file = GrowingFile::create(path)?;
+    file.write(bytes)?;
+    file.finish()
+}
+
+/// A file that grows under a temporary name in its folder, and takes its own when it is finished.
+#[derive(Debug)]
+pub struct GrowingFile {
+    path: PathBuf,
+    temporary: PathBuf,
+    file: BufWriter<std::fs::File>,
+    finished: bool,
+}
+
+impl GrowingFile {
+    /// Begins a file, creating the folder where it is missing.
+    ///
+    /// # Errors
+    /// A folder that cannot be written.
+    pub fn create(path: &Path) -> Result<Self, CliError> {
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        create_folder(folder)?;
+        let mut name = std::ffi::OsString::from(".");
+        name.push(path.file_name().unwrap_or_default());
+        name.push(format!(".{}.tmp", std::process::id()));
+        let temporary = folder.join(name);
+        let file = std::fs::File::create(&temporary).map_err(|error| CliError::write(path, &error))?;
+        Ok(GrowingFile { path: path.to_owned(), temporary, file: BufWriter::new(file), finished: false })
+    }
+
+    /// Adds bytes.
+    ///
+    /// # Errors
+    /// A full disk.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), CliError> {
+        self.file.write_all(bytes).map_err(|error| CliError::write(&self.path, &error))
+    }
+
+    /// Gives the file its name.
+    ///
+    /// # Errors
+    /// A full disk, or a name that is taken by a folder.
+    pub fn finish(mut self) -> Result<(), CliError> {
+        let named = self.file.flush().and_then(|()| std::fs::rename(&self.temporary, &self.path));
+        named.map_err(|error| CliError::write(&self.path, &error))?;
+        self.finished = true;
+        Ok(())
+    }
+}
+
+impl Drop for GrowingFile {
+    fn drop(&mut self) {
+        if !self.finished {
+            // Best effort: there has been an error already, and that is the one to report.
+            let _ = std::fs::remove_file(&self.temporary);
+        }
+    }
 }
 
 /// Creates a folder and its parents.

@@ -139,7 +139,8 @@ mod tests {
         let columns: Vec<usize> = tiles[..5].iter().map(|t| t.x).collect();
         assert_eq!((tiles.len(), &columns[..]), (20, &[0, 480, 960, 1440, 1920][..]));
         assert_eq!(tiles.iter().step_by(5).map(|t| t.y).collect::<Vec<_>>(), [0, 427, 853, 1280]);
-        for (side, overlap, w, h) in [(100, 0.0, 250, 90), (64, 0.5, 65, 1000), (33, 0.9, 100, 100), (10, 0.99, 31, 7)] {
+        for (side, overlap, w, h) in [(100, 0.0, 250, 90), (64, 0.5, 65, 1000), (33, 0.9, 100, 100), (10, 0.99, 31, 7)]
+        {
             let tiles = Tiling { side, overlap }.plan(w, h);
             let covered = |x: usize, y: usize| {
                 tiles.iter().any(|t| (t.x..t.x + t.width).contains(&x) && (t.y..t.y + t.height).contains(&y))
@@ -162,8 +163,13 @@ mod tests {
     #[test]
     fn an_object_on_a_border_is_found_once() {
         // An object from 560 to 680 in x. The left tile (0 to 640) sees 80 of its 120 px, the right one (512 on) all.
-        let left = placed(found([560.0, 100.0, 639.0, 200.0], 0.9), Tile { x: 0, y: 0, width: 640, height: 640 }, (1152, 640));
-        let right = placed(found([48.0, 100.0, 168.0, 200.0], 0.8), Tile { x: 512, y: 0, width: 640, height: 640 }, (1152, 640));
+        let left =
+            placed(found([560.0, 100.0, 639.0, 200.0], 0.9), Tile { x: 0, y: 0, width: 640, height: 640 }, (1152, 640));
+        let right = placed(
+            found([48.0, 100.0, 168.0, 200.0], 0.8),
+            Tile { x: 512, y: 0, width: 640, height: 640 },
+            (1152, 640),
+        );
         assert_eq!((left.1, right.1, right.0.xyxy), (true, false, [560.0, 100.0, 680.0, 200.0]));
         // IoU 79 / 120 = 0.66 here; the part has the higher score, and the whole box stays.
         assert_eq!(merge(vec![left, right], &OPTIONS()), [right.0]);
@@ -198,7 +204,9 @@ mod tests {
 
     #[test]
     fn the_most_detections_are_the_best_ones() {
-        let many: Vec<_> = (0..9).map(|i| (found([i as f32 * 20.0, 0.0, i as f32 * 20.0 + 10.0, 9.0], 0.1 * i as f32), i % 2 == 0)).collect();
+        let many: Vec<_> = (0..9)
+            .map(|i| (found([i as f32 * 20.0, 0.0, i as f32 * 20.0 + 10.0, 9.0], 0.1 * i as f32), i % 2 == 0))
+            .collect();
         let options = NmsOptions { max_det: 3, ..OPTIONS() };
         let scores: Vec<f32> = merge(many, &options).iter().map(|d| d.score).collect();
         assert_eq!(scores, [8.0, 7.0, 6.0].map(|i: f32| 0.1 * i));

@@ -10,8 +10,7 @@ use kinglet_eval::metrics::Evaluator;
 use kinglet_nn::Head;
 use kinglet_runtime::{Detector, Tiling, Timing};
 use kinglet_tensor::Shape;
-use kinglet_vision::decode::{self, DecodeError, Limits};
-use kinglet_vision::{Detection, NmsOptions, cxcywh_to_xyxy, nms};
+use kinglet_vision::{DecodeError, Detection, Limits, NmsOptions, cxcywh_to_xyxy, decode, nms};
 use std::time::{Duration, Instant};
 
 /// YOLOv5's settings for a validation: every class above 0.001, IoU 0.6, 300 detections.
@@ -95,34 +94,34 @@ pub fn validate(
     Ok(Validation { report: evaluator.finish(&dataset.names), losses, speed_ms, shape })
 }
 
-/// Validates on whole images in tiles; they are read one after another, at their own size. `broken` hears of images that
-/// cannot be decoded; they count nowhere. The rest is as with [`validate`].
+/// Validates on whole images in tiles; they are read one after another, at their own size. `sink` hears of images
+/// that cannot be decoded as well; they count nowhere. The rest is as with [`validate`].
 ///
 /// # Errors
 /// As [`validate`].
 pub fn validate_tiled(
     detector: &mut Detector,
     dataset: &Dataset,
-    size: [usize; 2],
+    side: usize,
     tiling: &Tiling,
     options: &NmsOptions,
     progress: &mut dyn FnMut(usize, usize),
-    sink: &mut dyn FnMut(&Sample, &[Detection]),
-    broken: &mut dyn FnMut(&Sample, &DecodeError),
+    sink: &mut dyn FnMut(&Sample, Result<&[Detection], &DecodeError>),
 ) -> Result<Validation, TrainError> {
     let mut evaluator = Evaluator::new(detector.model().head().nc);
-    let (mut total, mut shape) = (Timing::default(), [1, size[0], size[1]]);
+    let (mut total, mut shape) = (Timing::default(), [1, side, side]);
     for (index, sample) in dataset.samples.iter().enumerate() {
         match decode::read(&sample.path, &Limits::default()) {
             Ok(decoded) => {
-                let (found, [height, width], timing) = detector.detect_tiled(&decoded.image, size, tiling, options)?;
+                let (found, [height, width], timing) =
+                    detector.detect_tiled(&decoded.image, [side; 2], tiling, options)?;
                 total += timing;
                 shape = [1, height, width];
                 let (labels, ignored) = label_boxes(sample);
                 evaluator.add_image(index, &found, &labels, &ignored);
-                sink(sample, &found);
+                sink(sample, Ok(&found));
             }
-            Err(error) => broken(sample, &error),
+            Err(error) => sink(sample, Err(&error)),
         }
         progress(index + 1, dataset.samples.len());
     }

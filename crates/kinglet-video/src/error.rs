@@ -34,7 +34,9 @@ pub enum VideoError {
         advice: &'static str,
     },
     /// Frames came, and then trouble.
-    #[error("`{input}` is damaged or cut off: after {frames} frames ffmpeg says: {reason}; what was found so far is kept")]
+    #[error(
+        "`{input}` is damaged or cut off: after {frames} frames ffmpeg says: {reason}; what was found so far is kept"
+    )]
     Damaged {
         /// The source, as it is shown.
         input: String,

@@ -88,8 +88,14 @@ mod tests {
 
     #[test]
     fn what_is_no_frame_is_refused_before_memory_is_taken() {
-        for text in ["P5\n2 1\n255\n", "P6\n0 1\n255\n", "P6\nx\n255\n", "P6\n1 1\n65535\n", "P6\n99999999 9999999\n255\n",
-            "no newline in the first thirty-two bytes"] {
+        for text in [
+            "P5\n2 1\n255\n",
+            "P6\n0 1\n255\n",
+            "P6\nx\n255\n",
+            "P6\n1 1\n65535\n",
+            "P6\n99999999 9999999\n255\n",
+            "no newline in the first thirty-two bytes",
+        ] {
             assert_eq!(next_frame(&mut text.as_bytes()).unwrap_err().kind(), ErrorKind::InvalidData, "{text}");
         }
     }

@@ -75,7 +75,9 @@ impl Input {
     pub(crate) fn advice(&self) -> &'static str {
         match self {
             Input::File(_) => "play the file to see whether it is whole",
-            Input::Remote(_) | Input::Stream(_) => "try the address with `ffplay`, and check name, password and network",
+            Input::Remote(_) | Input::Stream(_) => {
+                "try the address with `ffplay`, and check name, password and network"
+            }
             Input::Camera(_) if cfg!(target_os = "linux") => {
                 "`ls /dev/video*` lists the cameras; another program may be using this one"
             }

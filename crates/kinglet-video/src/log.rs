@@ -142,7 +142,8 @@ mod tests {
 
     #[test]
     fn a_source_without_rate_and_length_has_none() {
-        let log = Log::listen(&b"[info]   Duration: N/A, start: 0\n[info]   Stream #0:0: Video: h264, 90k tbn\n\xff\n"[..]);
+        let log =
+            Log::listen(&b"[info]   Duration: N/A, start: 0\n[info]   Stream #0:0: Video: h264, 90k tbn\n\xff\n"[..]);
         assert_eq!(log.described(), (None, None));
     }
 }

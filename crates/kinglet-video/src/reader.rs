@@ -46,7 +46,14 @@ impl Reader {
         let mut command = ffmpeg.command();
         command.args(input.arguments());
         // Numbered anew at a fixed rate, frames are neither doubled nor dropped to fit their times. `V`: no cover pictures.
-        command.args(["-map", "0:V:0", "-vf", &format!("select='not(mod(n,{stride}))',settb=1/25,setpts=N"), "-r", "25"]);
+        command.args([
+            "-map",
+            "0:V:0",
+            "-vf",
+            &format!("select='not(mod(n,{stride}))',settb=1/25,setpts=N"),
+            "-r",
+            "25",
+        ]);
         command.args(["-pix_fmt", "rgb24", "-c:v", "ppm", "-f", "image2pipe", "-"]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|error| ffmpeg.not_started(&error))?;

@@ -48,7 +48,6 @@ const TABLE: &[(&str, &str, Values, Fate)] = &[
     ("detect", "--data", Values::One, Ignored("the class names come with the weights")),
     ("detect", "--visualize", Values::None, Ignored("feature maps are not drawn")),
     ("detect", "--view-img", Values::None, Ignored("there is no window; look at the saved images")),
-    ("detect", "--vid-stride", Values::One, Ignored("videos are not read")),
     ("detect", "--update", Values::None, Ignored("there is nothing to update in weights")),
     ("detect", "--augment", Values::None, Refused("there is no test-time augmentation; leave it out")),
     ("export", "--simplify", Values::None, Ignored("the graph is written as plain as it can be")),

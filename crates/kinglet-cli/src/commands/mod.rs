@@ -7,6 +7,8 @@ pub mod blocks;
 mod chosen_model;
 pub mod data;
 pub mod detect;
+mod detect_frames;
+mod detect_output;
 pub mod export;
 pub mod import;
 pub mod inspect;

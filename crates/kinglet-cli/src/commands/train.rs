@@ -6,6 +6,7 @@ use crate::args::train::{Cache, DEFAULT_HYP};
 use crate::console::Console;
 use crate::demo;
 use crate::errors::CliError;
+use crate::interrupt;
 use crate::output::{write_file, yaml_lines};
 use crate::printer::Printer;
 use crate::progress::clock;
@@ -22,19 +23,12 @@ use kinglet_train::trainer::Trainer;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The model where neither --cfg nor --weights names one.
 const DEFAULT_MODEL: &str = "kinglet_small";
 const DEFAULT_EPOCHS: usize = 100;
 const DEFAULT_BATCH: usize = 16;
 const DEFAULT_IMG: usize = 640;
-/// Exit code after Ctrl-C, as shells expect it.
-const INTERRUPTED: u8 = 130;
-
-/// Set by Ctrl-C: the run stops after its batch.
-static STOP: AtomicBool = AtomicBool::new(false);
-
 /// Trains, or goes on with a run.
 ///
 /// # Errors
@@ -62,8 +56,8 @@ pub fn run(args: TrainArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     let run = RunDir::create(&args.project, &name, args.exist_ok)?;
     options.dir = run.path().to_owned();
 
-    listen_for_ctrl_c();
-    let mut console = Console::new(printer, &STOP, run.path());
+    interrupt::listen("this batch");
+    let mut console = Console::new(printer, &interrupt::STOP, run.path());
     let trainer = Trainer::new(options, &mut console).map_err(|error| {
         run.remove_if_empty();
         CliError::from(error)
@@ -93,26 +87,14 @@ fn resume(args: &TrainArgs, printer: &Printer) -> Result<ExitCode, CliError> {
         printer.warn("a resumed run keeps its settings; of the other flags only --epochs counts");
     }
     printer.say(&format!("resuming {}", checkpoint.display()));
-    listen_for_ctrl_c();
+    interrupt::listen("this batch");
     // The folder is known from the checkpoint alone, so the console starts with the likely one.
     let folder = checkpoint.parent().and_then(Path::parent).unwrap_or(Path::new(".")).to_owned();
-    let mut console = Console::new(printer, &STOP, &folder);
+    let mut console = Console::new(printer, &interrupt::STOP, &folder);
     let trainer = Trainer::resume(&checkpoint, args.epochs, &mut console)?;
     let run = RunDir::existing(&trainer.options().dir);
     console.set_folder(run.path());
     train(trainer, console, &run, args, false, printer)
-}
-
-/// First Ctrl-C: stop after the batch. Second: at once.
-fn listen_for_ctrl_c() {
-    let handler = || {
-        if STOP.swap(true, Ordering::Relaxed) {
-            std::process::exit(i32::from(INTERRUPTED));
-        }
-        eprintln!("\nstopping after this batch; once more to stop at once");
-    };
-    // Without a handler Ctrl-C ends the program at once, which a checkpoint survives.
-    let _ = ctrlc::set_handler(handler);
 }
 
 /// What the arguments mean, except the run folder.
@@ -259,7 +241,7 @@ fn train(
     is_demo: bool,
     printer: &Printer,
 ) -> Result<ExitCode, CliError> {
-    let outcome = trainer.run(&STOP, &mut console);
+    let outcome = trainer.run(&interrupt::STOP, &mut console);
     if let Some(failure) = console.take_failure() {
         return Err(failure);
     }
@@ -280,7 +262,7 @@ fn train(
         if args.json {
             printer.data(&finished_json(&finished, run));
         }
-        return Ok(ExitCode::from(INTERRUPTED));
+        return Ok(interrupt::exit_code());
     }
     printer.say(&format!(
         "\n{} completed in {} ({:.1} % of training spent waiting for data){}.",

@@ -15,8 +15,8 @@ use kinglet_data::{Dataset, Format, Loader, LoaderOptions, ScanOptions, Source};
 use kinglet_eval::coco_json::{CocoRecord, ImageId, coco_category, coco_records, to_json};
 use kinglet_eval::report_table;
 use kinglet_runtime::Detector;
-use kinglet_train::validate::{nms_options, validate};
-use kinglet_vision::{Detection, NmsOptions};
+use kinglet_train::validate::{nms_options, validate, validate_tiled};
+use kinglet_vision::{DecodeError, Detection, NmsOptions};
 use serde_json::json;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -106,9 +106,22 @@ pub fn run(args: ValArgs, printer: &Printer) -> Result<ExitCode, CliError> {
                 write_file(&run.join("labels").join(format!("{}.txt", stems[&sample.path])), text.as_bytes()).err();
         }
     };
-    let outcome = validate(&mut detector, &loader, &nms, None, &mut |done, _| bar.set(done), &mut sink);
+    let mut unreadable = Vec::new();
+    let outcome = match args.tiles.tiling(img) {
+        Some(tiling) => {
+            let mut tell = |sample: &kinglet_data::Sample, found: Result<&[Detection], &DecodeError>| match found {
+                Ok(found) => sink(sample, found),
+                Err(error) => unreadable.push(format!("`{}`: {error}", sample.path.display())),
+            };
+            let dataset = loader.dataset();
+            let progress = &mut |done, all| bar.advance(done, all);
+            validate_tiled(&mut detector, dataset, img, &tiling, &nms, progress, &mut tell)
+        }
+        None => validate(&mut detector, &loader, &nms, None, &mut |done, _| bar.set(done), &mut sink),
+    };
     bar.clear();
     let validation = outcome.map_err(CliError::input)?;
+    unreadable.iter().for_each(|text| printer.warn(text));
     if let Some(error) = failure {
         return Err(error);
     }

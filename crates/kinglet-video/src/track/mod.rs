@@ -154,9 +154,8 @@ impl Tracker {
         least_iou: f64,
         wants: impl Fn(&Track) -> bool,
     ) {
-        let candidates: Vec<usize> = (0..self.tracks.len())
-            .filter(|&i| self.tracks[i].last_frame < frame && wants(&self.tracks[i]))
-            .collect();
+        let candidates: Vec<usize> =
+            (0..self.tracks.len()).filter(|&i| self.tracks[i].last_frame < frame && wants(&self.tracks[i])).collect();
         let mut cost = Vec::with_capacity(candidates.len() * detections.len());
         for &i in &candidates {
             let (class, expected) = (self.tracks[i].seen.class, self.tracks[i].motion.xyxy());

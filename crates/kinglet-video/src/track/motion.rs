@@ -157,7 +157,12 @@ mod tests {
 
     #[test]
     fn four_filters_of_two_are_the_filter_of_eight() {
-        let boxes = [[10.0, 20.0, 50.0, 120.0], [14.0, 21.0, 55.0, 124.0], [17.0, 25.0, 58.0, 122.0], [25.0, 24.0, 70.0, 130.0]];
+        let boxes = [
+            [10.0, 20.0, 50.0, 120.0],
+            [14.0, 21.0, 55.0, 124.0],
+            [17.0, 25.0, 58.0, 122.0],
+            [25.0, 24.0, 70.0, 130.0],
+        ];
         let mut motion = Motion::new(boxes[0]);
         // The same with full matrices: x (8), P (8 x 8), F = identity with ones where a velocity adds to its value.
         let z = |b: [f32; 4]| {

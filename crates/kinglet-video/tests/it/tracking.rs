@@ -18,7 +18,6 @@ fn ids(tracked: &[Tracked]) -> Vec<u64> {
     tracked.iter().map(|t| t.id).collect()
 }
 
-
 #[test]
 fn objects_that_cross_keep_their_ids() {
     let mut tracker = tracker();
