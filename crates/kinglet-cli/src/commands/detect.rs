@@ -112,7 +112,10 @@ pub fn run(args: DetectArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     let mut failed = Vec::new();
     let mut films: Vec<Film> = Vec::new();
     let mut fail = |source: &Source, key: &str, error: &dyn std::fmt::Display| {
-        printer.warn(&error.to_string());
+        // A single source's error ends the command, and is told there.
+        if sources.len() > 1 {
+            printer.warn(&error.to_string());
+        }
         failed.push(json!({key: source.path, "error": error.to_string()}));
     };
     if has_frames {
@@ -163,8 +166,10 @@ pub fn run(args: DetectArgs, printer: &Printer) -> Result<ExitCode, CliError> {
         printer.say(&speed_line(speed, [1, eye.last_size[0], eye.last_size[1]]));
     }
     films.iter().filter_map(Film::latency_line).for_each(|line| printer.say(&line));
-    if let Some(run) = &run {
-        printer.say(&format!("Results saved to {}", run.path().display()));
+    match &run {
+        Some(run) if eye.looks > 0 => printer.say(&format!("Results saved to {}", run.path().display())),
+        Some(run) => run.remove_if_empty(),
+        None => {}
     }
     if args.json {
         printer.data(&json!({
@@ -176,15 +181,15 @@ pub fn run(args: DetectArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     if interrupt::is_asked() {
         return Ok(interrupt::exit_code());
     }
-    if failed.is_empty() {
-        return Ok(ExitCode::SUCCESS);
+    match &failed[..] {
+        [] => Ok(ExitCode::SUCCESS),
+        [only] if sources.len() == 1 => Err(CliError::input(only["error"].as_str().unwrap_or_default())),
+        _ => {
+            let what = if has_frames { "sources" } else { "images" };
+            let (failed, all) = (failed.len(), sources.len());
+            Err(CliError::input(format!("{failed} of {all} {what} could not be read; the others are done")))
+        }
     }
-    let what = if has_frames { "sources" } else { "images" };
-    let (failed, all) = (failed.len(), sources.len());
-    Err(CliError::input(match all {
-        1 => format!("`{}` could not be read to its end", args.source),
-        _ => format!("{failed} of {all} {what} could not be read; the others are done"),
-    }))
 }
 
 /// Detects in one image. The inner error is a matter of the image.

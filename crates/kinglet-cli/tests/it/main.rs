@@ -11,4 +11,6 @@ mod messages;
 mod options;
 mod program;
 mod swap;
+mod tiles;
 mod torch;
+mod video;
