@@ -21,7 +21,7 @@ const SECOND_IOU: f64 = 0.5;
 const TENTATIVE_IOU: f64 = 0.3;
 /// A found and a lost track that overlap by more than this are one object.
 const SAME_IOU: f32 = 0.85;
-/// A box begins a track at a score so much above the high one.
+/// A box begins a track at a score so much above the high one, but at no more than twice it.
 const BIRTH_ABOVE: f32 = 0.1;
 
 /// How to follow.
@@ -47,7 +47,7 @@ impl TrackerOptions {
             high: conf,
             low: Self::LOW.min(conf),
             // Near 1 half of what is left, or nothing could begin.
-            birth: (conf + BIRTH_ABOVE).min((conf + 1.0) / 2.0),
+            birth: (conf + BIRTH_ABOVE.min(conf)).min((conf + 1.0) / 2.0),
             // A second.
             keep_lost: rate.round().clamp(1.0, 1000.0) as u64,
         }
