@@ -88,6 +88,17 @@ pub fn orphans(sets: &[Dataset]) -> Vec<Finding> {
     findings
 }
 
+/// A level of a model's head.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct Level {
+    /// Input pixels a cell.
+    pub stride: usize,
+    /// Widths and heights in pixels.
+    pub anchors: Vec<[f32; 2]>,
+    /// Boxes whose best anchor is here; to be counted.
+    pub boxes: usize,
+}
+
 /// How the boxes of the training images suit the levels of a model.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct LevelFit {
@@ -95,8 +106,8 @@ pub struct LevelFit {
     pub img: usize,
     /// Boxes measured.
     pub boxes: usize,
-    /// Stride of each level, its anchors, and the boxes whose best anchor is there.
-    pub levels: Vec<(usize, Vec<[f32; 2]>, usize)>,
+    /// The levels, with their boxes counted.
+    pub levels: Vec<Level>,
     /// Boxes with a side of less than 3 pixels, where hardly anything is left to see.
     pub tiny: usize,
     /// Boxes with a side below the finest stride.
@@ -107,29 +118,28 @@ pub struct LevelFit {
     pub anchors_per_box: f64,
 }
 
-/// Measures boxes, at the training size `img`, against the levels of a head: stride and anchors of each.
-pub fn fit_levels(set: &Dataset, levels: &[(usize, Vec<[f32; 2]>)], img: usize) -> LevelFit {
+/// Measures boxes, at the training size `img`, against the levels of a head.
+pub fn fit_levels(set: &Dataset, mut levels: Vec<Level>, img: usize) -> LevelFit {
     let sizes = set.box_sizes(img, None);
-    let all: Vec<[f32; 2]> = levels.iter().flat_map(|(_, anchors)| anchors.iter().copied()).collect();
+    let all: Vec<[f32; 2]> = levels.iter().flat_map(|level| level.anchors.iter().copied()).collect();
     let AnchorFit { bpr, aat, .. } = check_anchors(&sizes, &all, ANCHOR_T);
-    let mut counts = vec![0; levels.len()];
     // How far a box is from an anchor: the larger of the two factors between their sides.
     let factor = |wh: [f32; 2], a: [f32; 2]| {
         [wh[0] / a[0], a[0] / wh[0], wh[1] / a[1], a[1] / wh[1]].into_iter().fold(0.0, f32::max)
     };
     for &wh in &sizes {
         let of_level = |anchors: &[[f32; 2]]| anchors.iter().map(|&a| factor(wh, a)).fold(f32::INFINITY, f32::min);
-        let best = levels.iter().map(|(_, anchors)| of_level(anchors)).enumerate().min_by(|a, b| a.1.total_cmp(&b.1));
+        let best = levels.iter().map(|level| of_level(&level.anchors)).enumerate().min_by(|a, b| a.1.total_cmp(&b.1));
         if let Some((level, _)) = best {
-            counts[level] += 1;
+            levels[level].boxes += 1;
         }
     }
-    let finest = levels.iter().map(|(stride, _)| *stride).min().unwrap_or(0) as f32;
+    let finest = levels.iter().map(|level| level.stride).min().unwrap_or(0) as f32;
     let below = |limit: f32| sizes.iter().filter(|wh| wh[0].min(wh[1]) < limit).count();
     LevelFit {
         img,
         boxes: sizes.len(),
-        levels: levels.iter().zip(counts).map(|((stride, anchors), count)| (*stride, anchors.clone(), count)).collect(),
+        levels,
         tiny: below(3.0),
         below_stride: below(finest),
         fitting: bpr,
@@ -160,8 +170,7 @@ pub fn blockers(sets: &[Dataset], extra: &[Finding]) -> Vec<String> {
             out.push(format!("{split}: {percent:.0} % of the labels are left out; correct them, or try --fix"));
         }
     }
-    let of_training: Vec<&Dataset> = sets.iter().filter(|set| set.split != Split::Train).collect();
-    for set in of_training {
+    for set in sets.iter().filter(|set| set.split != Split::Train) {
         let own: BTreeSet<&Path> = set.samples.iter().map(|sample| sample.path.as_path()).collect();
         let shared =
             extra.iter().filter(|f| f.kind == FindingKind::SharedImage && own.contains(f.file.as_path())).count();

@@ -18,7 +18,7 @@ pub enum DataError {
         source: std::io::Error,
     },
     /// Nothing that could be a data set.
-    #[error("the data set `{}` {what}; expected a data.yaml, a COCO .json, or a folder: {FOLDERS}", path.display())]
+    #[error("the data set `{}` {what}; expected a data.yaml, a COCO .json, or a folder as CVAT, Roboflow, Label Studio, LabelImg or VOC have it", path.display())]
     NoSource {
         /// The path given.
         path: PathBuf,

@@ -139,7 +139,7 @@ mod tests {
         let full = plot_labels(&LabelPlot { names, boxes, boxes_per_image: vec![0, 1, 499] });
         // The map of centres is dark in one place: x = 0.5 and y = 0.25 from the top, within its frame at (680, 600).
         let dark = |x: usize, y: usize| full.pixel(x, y)[0] < 60;
-        assert!(dark(680 + 173, 600 + 88) && !dark(680 + 173, 600 + 255));
+        assert!(dark(680 + 173, 600 + 85) && !dark(680 + 173, 600 + 255));
         // Of sizes, the height of 0.2 counts from the bottom.
         assert!(dark(90 + 37, 600 + 340 - 70) && !dark(90 + 37, 600 + 70));
     }

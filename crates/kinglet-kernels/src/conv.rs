@@ -4,7 +4,7 @@
 //! packed weights (`pack`) and one micro-kernel (`gemm`). A 1x1 convolution reads the input as it lies; a kernel with
 //! padding reads a zero-padded copy of its tile. The gradient of the input is the same product with transposed weights,
 //! one phase for every remainder of the input's coordinates by the stride, so that no zero is multiplied. The gradient
-//! of the weights is in `weight`. Depthwise convolutions are in [`crate::depthwise`]; other grouped ones run group by group.
+//! of the weights is in `weight`. 3x3 convolutions of large maps are done with fewer products (`winograd`). Depthwise convolutions are in [`crate::depthwise`]; other grouped ones run group by group.
 //!
 //! Weights are in PyTorch's order, `[c_out, c_in / groups, kernel_h, kernel_w]`.
 
@@ -13,10 +13,11 @@ pub(crate) mod pack;
 pub(crate) mod plan;
 mod run;
 mod weight;
+pub(crate) mod winograd;
 
 use crate::rows::{InputGradient, Rows};
 use crate::threads::{SendPtr, parallel_for};
-use crate::{Activation, depthwise};
+use crate::{Activation, batchnorm, depthwise};
 use pack::{WeightStrides, pack, packed_len};
 use plan::{Axis, Plan, Problem, with_floats};
 use run::{Epilogue, Job, row_target, run};
@@ -225,6 +226,13 @@ pub fn conv_forward(
     if s.is_depthwise() {
         return depthwise::forward(s, Rows::Whole(x), weight, bias, y, stats);
     }
+    if winograd::pays(s) {
+        winograd::forward(s, x, weight, bias, y, false);
+        if let Some(stats) = stats {
+            *stats = batchnorm::channel_stats(y, s.c_out);
+        }
+        return;
+    }
     if let Some(stats) = &mut stats {
         stats.reset(s.c_out);
     }
@@ -274,6 +282,9 @@ pub fn conv_backward_input(s: &ConvShape, weight: &[f32], dy: &[f32], dx: &mut [
     if s.is_depthwise() {
         let dx = InputGradient { values: dx, accumulate, sums: None };
         return depthwise::backward(s, Rows::Whole(&[]), weight, dy, None, Some(dx));
+    }
+    if let Some(t) = winograd::transposed(s) {
+        return winograd::forward(&t, dy, &winograd::transpose(s, weight), None, dx, accumulate);
     }
     let group_weights = s.weight_len() / s.groups;
     let area = s.kernel[0] * s.kernel[1];

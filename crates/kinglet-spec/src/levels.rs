@@ -33,7 +33,7 @@ impl Reference {
     }
 
     /// The same place of a head that was written for YOLOv5's backbone, behind one of `backbone` rows.
-    pub(crate) fn from_stock(self, backbone: usize) -> Self {
+    pub(crate) fn on_backbone(self, backbone: usize) -> Self {
         match self {
             Self::Row(n) if n >= 0 => match usize::try_from(n).ok().and_then(|n| STOCK.get(n)) {
                 Some(level) => Self::Level(*level),

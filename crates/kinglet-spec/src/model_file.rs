@@ -164,7 +164,7 @@ impl<'a> ModelFile<'a> {
     pub(crate) fn on_backbone(mut self, other: &ModelFile<'a>) -> Self {
         let backbone = &other.rows[..other.backbone_len];
         for from in self.rows.iter_mut().flat_map(|row| &mut row.from) {
-            *from = from.from_stock(backbone.len());
+            *from = from.on_backbone(backbone.len());
         }
         self.rows.splice(..0, backbone.iter().cloned());
         self.backbone_len = backbone.len();

@@ -12,8 +12,8 @@ use std::path::PathBuf;
     disable_help_subcommand = true,
     subcommand_required = true,
     arg_required_else_help = true,
-    after_help = "A data set is a data.yaml, a COCO .json, or a folder that one of CVAT, Roboflow, Label Studio, LabelImg or the VOC \
-                  devkit would write. Examples:\n  \
+    after_help = "A data set is a data.yaml, a COCO .json, or a folder as CVAT, Roboflow, Label Studio, LabelImg or VOC have it.\n\
+        Examples:\n  \
         kinglet data check data.yaml\n  \
         kinglet data check annotations/instances_train.json --json\n  \
         kinglet data convert VOC2012 --to yolo --output voc-yolo\n  \

@@ -156,6 +156,9 @@ pub fn run(args: ValArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     }
 }
 
+/// Class names that a message lists.
+const SHOWN_CLASSES: usize = 8;
+
 /// Whether weights and data mean the same classes by the same numbers.
 fn check_classes(args: &ValArgs, file: &Path, data: &[String], weights: &[String]) -> Result<(), CliError> {
     if args.single_cls && weights.len() != 1 {
@@ -172,13 +175,15 @@ fn check_classes(args: &ValArgs, file: &Path, data: &[String], weights: &[String
         [_] => "use the data YAML of the training, and --single-cls where it was trained with that",
         _ => "use the data YAML of the training",
     };
+    let some = |names: &[String]| {
+        let shown = names.iter().take(SHOWN_CLASSES).map(String::as_str).collect::<Vec<_>>().join(", ");
+        format!("{} ({shown}{})", names.len(), if names.len() > SHOWN_CLASSES { ", ..." } else { "" })
+    };
     Err(CliError::input(format!(
-        "the classes differ: `{}` was trained on {} ({}), `{}` has {} ({}); {hint}",
+        "the classes differ: `{}` was trained on {}, `{}` has {}; {hint}",
         file.display(),
-        weights.len(),
-        weights.join(", "),
+        some(weights),
         args.data.display(),
-        data.len(),
-        data.join(", ")
+        some(data)
     )))
 }

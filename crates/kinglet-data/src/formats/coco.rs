@@ -133,47 +133,24 @@ struct Json<'a> {
 struct Top<'a> {
     #[serde(borrow)]
     images: Option<&'a RawValue>,
-    #[serde(borrow)]
     annotations: Option<&'a RawValue>,
-    #[serde(borrow)]
     categories: Option<&'a RawValue>,
 }
 
+/// The fields of an image, an annotation or a category, as written.
 #[derive(Deserialize)]
-struct RawImage<'a> {
+struct Fields<'a> {
     #[serde(borrow)]
     id: Option<&'a RawValue>,
-    #[serde(borrow)]
     file_name: Option<&'a RawValue>,
-    #[serde(borrow)]
     width: Option<&'a RawValue>,
-    #[serde(borrow)]
     height: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct RawAnnotation<'a> {
-    #[serde(borrow)]
-    id: Option<&'a RawValue>,
-    #[serde(borrow)]
     image_id: Option<&'a RawValue>,
-    #[serde(borrow)]
     category_id: Option<&'a RawValue>,
-    #[serde(borrow)]
     bbox: Option<&'a RawValue>,
-    #[serde(borrow)]
     iscrowd: Option<&'a RawValue>,
-    #[serde(borrow)]
     segmentation: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct RawCategory<'a> {
-    #[serde(borrow)]
-    id: Option<&'a RawValue>,
-    #[serde(borrow)]
     name: Option<&'a RawValue>,
-    #[serde(borrow)]
     supercategory: Option<&'a RawValue>,
 }
 
@@ -231,7 +208,7 @@ impl<'a> Json<'a> {
         let raw = self.list("categories", value)?;
         for one in &raw {
             let found_text = || format!("found `{}`", excerpt(one.get()));
-            let category: RawCategory<'_> = object(one).ok_or_else(|| {
+            let category = object(one).ok_or_else(|| {
                 self.error(one, format!("expected a category with `id` and `name`; {}", found_text()))
             })?;
             let (Some(id), Some(name)) = (category.id.and_then(whole), category.name.and_then(text)) else {
@@ -283,7 +260,7 @@ fn whole(raw: &RawValue) -> Option<u64> {
 }
 
 /// An object's fields; serde would take a list for them as well.
-fn object<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Option<T> {
+fn object(raw: &RawValue) -> Option<Fields<'_>> {
     raw.get().starts_with('{').then(|| serde_json::from_str(raw.get()).ok()).flatten()
 }
 
@@ -391,7 +368,7 @@ fn read_images<'a>(
     for raw in json.list("images", value)? {
         let line = Some(json.place(raw).0);
         let mut tell = |kind, value| out.findings.push(Finding::new(json.file, line, Severity::Dropped, (kind, value)));
-        let Some(image) = object::<RawImage<'_>>(raw) else {
+        let Some(image) = object(raw) else {
             tell(FindingKind::BadAnnotation, format!("expected an image object, found `{}`", excerpt(raw.get())));
             continue;
         };
@@ -435,7 +412,7 @@ fn read_annotation(
     outlines_left: &mut usize,
 ) -> Result<(u64, Option<u64>, PixelBox), Fault> {
     let bad = |value: String| (FindingKind::BadAnnotation, value);
-    let annotation: RawAnnotation<'_> =
+    let annotation =
         object(raw).ok_or_else(|| bad(format!("expected an annotation object, found `{}`", excerpt(raw.get()))))?;
     let id = annotation.id.and_then(whole);
     let what = id.map_or("annotation without a number".to_owned(), |id| format!("annotation {id}"));

@@ -1,7 +1,7 @@
 //! What a check finds beyond a scan, and what a correction changes.
 
 use crate::Fixture;
-use kinglet_data::check::{blockers, fit_levels, orphans, same_pictures};
+use kinglet_data::check::{Level, blockers, fit_levels, orphans, same_pictures};
 use kinglet_data::fix::{Fix, fix};
 use kinglet_data::stats::Stats;
 use kinglet_data::{Dataset, FindingKind, NoProgress, ScanOptions, Split};
@@ -91,8 +91,12 @@ fn boxes_are_counted_at_the_level_of_their_best_anchor() {
     // At 200 px the picture is 200 x 100: boxes of 4 x 4, 20 x 10 and 100 x 100.
     sample(&f, "train/a", 1, "0 0.5 0.5 0.02 0.04\n0 0.3 0.5 0.1 0.1\n0 0.5 0.5 0.5 1\n");
     sample(&f, "val/a", 2, GOOD);
-    let fit = fit_levels(&sets(&f)[0], &[(8, vec![[10.0, 10.0]]), (16, vec![[90.0, 90.0]])], 200);
-    assert_eq!(fit.levels.iter().map(|(stride, _, count)| (*stride, *count)).collect::<Vec<_>>(), [(8, 2), (16, 1)]);
+    let fit = fit_levels(
+        &sets(&f)[0],
+        [(8, 10.0), (16, 90.0)].map(|(stride, side)| Level { stride, anchors: vec![[side; 2]], boxes: 0 }).to_vec(),
+        200,
+    );
+    assert_eq!(fit.levels.iter().map(|level| (level.stride, level.boxes)).collect::<Vec<_>>(), [(8, 2), (16, 1)]);
     // 4 x 4 is 2.5 times smaller than 10 x 10, and narrower than a cell of 8.
     assert_eq!((fit.boxes, fit.tiny, fit.below_stride, fit.fitting), (3, 0, 1, 1.0));
 }

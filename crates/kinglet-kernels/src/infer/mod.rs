@@ -14,13 +14,14 @@ mod plain;
 mod squeeze;
 mod winograd;
 
+pub use crate::conv::winograd::WinogradWeights;
 pub use arena::Arena;
 pub use dense::{Dense, Gate, padded_bias};
 pub use depthwise::{Depthwise, Expand, Taps};
 pub use maps::{Affine, Focus, Pool, Repeat, Sum, ZeroBorder};
 pub use plain::{Plain, Work};
 pub use squeeze::{Linear, Scale, Squeeze};
-pub use winograd::{Winograd, WinogradWeights};
+pub use winograd::Winograd;
 
 /// Where a map lies in the arena, in floats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -29,7 +29,10 @@ fn change(text: &str, change: Edit<'_>) -> GraphSpec {
     edit(text, "my.yaml", &ResolveOptions::default(), &change).unwrap_or_else(|e| panic!("{e}"))
 }
 
-fn essence(spec: &GraphSpec) -> Vec<(&str, usize, &str, &[Source])> {
+/// Block, number, arguments and inputs of a layer.
+type Essence<'a> = (&'a str, usize, &'a str, &'a [Source]);
+
+fn essence(spec: &GraphSpec) -> Vec<Essence<'_>> {
     spec.layers.iter().map(|l| (l.block, l.number, &l.args_text[..], &l.inputs[..])).collect()
 }
 

@@ -1,7 +1,7 @@
 //! Named backbones, levels, and changes to model files: which graphs they give.
 
 use crate::registry::{MODELS, REGISTRY};
-use kinglet_spec::{Edit, GraphSpec, ResolveOptions, Source, edit, resolve};
+use kinglet_spec::{Edit, GraphSpec, ResolveOptions, Shape, Source, edit, resolve};
 
 const YOLOV5S: &str = include_str!("../../../../zoo/models/yolov5s.yaml");
 const YOLOV5S6: &str = include_str!("../../../../zoo/models/yolov5s6.yaml");
@@ -19,15 +19,12 @@ fn change(text: &str, change: Edit<'_>) -> GraphSpec {
     edit(text, "my.yaml", REGISTRY, &options(), &change).unwrap_or_else(|e| panic!("{e}"))
 }
 
-/// What decides a graph: of each layer its block, number, arguments, inputs and shape.
-fn essence(graph: &GraphSpec) -> Vec<(&str, usize, &str, &[Source], [usize; 3])> {
-    let layers = graph.layers.iter();
-    layers
-        .map(|l| {
-            let shape = [l.output.channels, l.output.height, l.output.width];
-            (l.block, l.number, &l.args_text[..], &l.inputs[..], shape)
-        })
-        .collect()
+/// Block, number, arguments, inputs and shape of a layer.
+type Essence<'a> = (&'a str, usize, &'a str, &'a [Source], Shape);
+
+/// What decides a graph.
+fn essence(graph: &GraphSpec) -> Vec<Essence<'_>> {
+    graph.layers.iter().map(|l| (l.block, l.number, &l.args_text[..], &l.inputs[..], l.output)).collect()
 }
 
 /// The file with the one line `backbone: name` in place of its rows.

@@ -7,7 +7,7 @@ use crate::errors::CliError;
 use crate::findings::{self, grouped};
 use crate::printer::Printer;
 use crate::zoo;
-use kinglet_data::check::{LevelFit, blockers, fit_levels, orphans, same_pictures};
+use kinglet_data::check::{Level, LevelFit, blockers, fit_levels, orphans, same_pictures};
 use kinglet_data::fix::{Fixed, fix};
 use kinglet_data::{Dataset, Finding, Split};
 use kinglet_nn::Model;
@@ -55,7 +55,7 @@ pub(super) fn run(args: CheckArgs, printer: &Printer) -> Result<ExitCode, CliErr
         tell(&extra, args.verbose, printer);
     }
     balance(sets).iter().for_each(|line| printer.result(line));
-    let fit = sets.iter().find(|set| set.split == Split::Train).map(|set| fit_levels(set, &levels, args.imgsz));
+    let fit = sets.iter().find(|set| set.split == Split::Train).map(|set| fit_levels(set, levels, args.imgsz));
     if let Some(fit) = &fit {
         level_lines(fit, &args.model).iter().for_each(|line| printer.result(line));
     }
@@ -73,7 +73,7 @@ pub(super) fn run(args: CheckArgs, printer: &Printer) -> Result<ExitCode, CliErr
 }
 
 /// Stride and anchors of each level of a model.
-fn levels(model: &str) -> Result<Vec<(usize, Vec<[f32; 2]>)>, CliError> {
+fn levels(model: &str) -> Result<Vec<Level>, CliError> {
     let path = Path::new(model);
     let model = if path.extension().is_some_and(|e| e == "safetensors" || e == "pt" || e == "pth") {
         load_weights(path)?.model
@@ -82,7 +82,8 @@ fn levels(model: &str) -> Result<Vec<(usize, Vec<[f32; 2]>)>, CliError> {
         Model::from_yaml(&found.text, &found.file, &ResolveOptions::default())?
     };
     let head = model.head();
-    Ok(head.strides.iter().copied().zip(head.anchors.iter().cloned()).collect())
+    let level = |(&stride, anchors): (&usize, &Vec<[f32; 2]>)| Level { stride, anchors: anchors.clone(), boxes: 0 };
+    Ok(head.strides.iter().zip(&head.anchors).map(level).collect())
 }
 
 fn tell(found: &[Finding], all: bool, printer: &Printer) {
@@ -137,9 +138,9 @@ fn level_lines(fit: &LevelFit, model: &str) -> Vec<String> {
     let share = |count: usize| count as f64 * 100.0 / fit.boxes.max(1) as f64;
     let mut lines = vec![format!("\nboxes of `train` at {} px against the levels of {model}:", fit.img)];
     lines.push(format!("{:>10}{:>10}{:>10}  anchors (pixels)", "stride", "boxes", "share"));
-    for (stride, anchors, count) in &fit.levels {
+    for Level { stride, anchors, boxes } in &fit.levels {
         let anchors: Vec<String> = anchors.iter().map(|[w, h]| format!("{w:.0}x{h:.0}")).collect();
-        lines.push(format!("{stride:>10}{count:>10}{:>8.1} %  {}", share(*count), anchors.join(" ")));
+        lines.push(format!("{stride:>10}{boxes:>10}{:>8.1} %  {}", share(*boxes), anchors.join(" ")));
     }
     lines.push(format!(
         "  {:.1} % have a fitting anchor; training computes others from the data at 98 % and below",
@@ -177,19 +178,8 @@ fn report(
             })
         })
         .collect();
-    let levels = fit.map(|fit| {
-        let levels: Vec<Value> = fit
-            .levels
-            .iter()
-            .map(|(stride, anchors, count)| json!({"stride": stride, "anchors": anchors, "boxes": count}))
-            .collect();
-        json!({
-            "img": fit.img, "boxes": fit.boxes, "levels": levels, "below_stride": fit.below_stride, "tiny": fit.tiny,
-            "fitting": fit.fitting, "anchors_per_box": fit.anchors_per_box,
-        })
-    });
     json!({
         "ok": against.is_empty(), "reasons": against, "names": sets.first().map(|set| &set.names), "splits": splits,
-        "across": extra, "levels": levels, "fixed": fixed,
+        "across": extra, "levels": fit, "fixed": fixed,
     })
 }
