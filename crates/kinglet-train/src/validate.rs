@@ -94,6 +94,9 @@ pub fn validate(
     Ok(Validation { report: evaluator.finish(&dataset.names), losses, speed_ms, shape })
 }
 
+/// What came of an image: its detections, or why it cannot be decoded.
+pub type Seen<'a> = Result<&'a [Detection], &'a DecodeError>;
+
 /// Validates on whole images in tiles; they are read one after another, at their own size. `sink` hears of images
 /// that cannot be decoded as well; they count nowhere. The rest is as with [`validate`].
 ///
@@ -106,7 +109,7 @@ pub fn validate_tiled(
     tiling: &Tiling,
     options: &NmsOptions,
     progress: &mut dyn FnMut(usize, usize),
-    sink: &mut dyn FnMut(&Sample, Result<&[Detection], &DecodeError>),
+    sink: &mut dyn FnMut(&Sample, Seen<'_>),
 ) -> Result<Validation, TrainError> {
     let mut evaluator = Evaluator::new(detector.model().head().nc);
     let (mut total, mut shape) = (Timing::default(), [1, side, side]);

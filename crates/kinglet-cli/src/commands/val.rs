@@ -15,8 +15,8 @@ use kinglet_data::{Dataset, Format, Loader, LoaderOptions, ScanOptions, Source};
 use kinglet_eval::coco_json::{CocoRecord, ImageId, coco_category, coco_records, to_json};
 use kinglet_eval::report_table;
 use kinglet_runtime::Detector;
-use kinglet_train::validate::{nms_options, validate, validate_tiled};
-use kinglet_vision::{DecodeError, Detection, NmsOptions};
+use kinglet_train::validate::{Seen, nms_options, validate, validate_tiled};
+use kinglet_vision::{Detection, NmsOptions};
 use serde_json::json;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -109,7 +109,7 @@ pub fn run(args: ValArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     let mut unreadable = Vec::new();
     let outcome = match args.tiles.tiling(img) {
         Some(tiling) => {
-            let mut tell = |sample: &kinglet_data::Sample, found: Result<&[Detection], &DecodeError>| match found {
+            let mut tell = |sample: &kinglet_data::Sample, found: Seen<'_>| match found {
                 Ok(found) => sink(sample, found),
                 Err(error) => unreadable.push(format!("`{}`: {error}", sample.path.display())),
             };
