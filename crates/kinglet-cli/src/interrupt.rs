@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Exit code after Ctrl-C, as shells expect it.
-const CODE: u8 = 130;
+pub(crate) const CODE: u8 = 130;
 
 /// Set by Ctrl-C.
 pub static STOP: AtomicBool = AtomicBool::new(false);

@@ -13,14 +13,21 @@ pub mod commands;
 pub mod console;
 pub mod demo;
 pub mod errors;
+pub mod event_log;
 pub mod findings;
+pub mod gallery;
 pub mod interrupt;
+pub mod live;
 pub mod output;
+pub mod page;
 pub mod printer;
 pub mod progress;
+pub mod recorder;
+pub mod report;
 pub mod results;
 pub mod run_dir;
 pub mod sources;
+pub mod tensorboard;
 pub mod zoo;
 
 use args::{Cli, Command};
@@ -49,6 +56,8 @@ fn run(cli: Cli, printer: &Printer) -> Result<ExitCode, CliError> {
         Command::Train(args) => commands::train::run(*args, printer),
         Command::Val(args) => commands::val::run(*args, printer),
         Command::Detect(args) => commands::detect::run(*args, printer),
+        Command::Serve(args) => commands::serve::run(*args, printer),
+        Command::Ui(args) => commands::ui::run(args, printer),
         Command::Data(args) => commands::data::run(*args, printer),
         Command::Import(args) => commands::import::run(args, printer),
         Command::Export(args) => commands::export::run(*args, printer),

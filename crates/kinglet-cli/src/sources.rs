@@ -66,6 +66,16 @@ pub fn expand(source: &str) -> Result<(Vec<Source>, Vec<String>), CliError> {
     Ok((named(found), notes))
 }
 
+/// The images among what `source` names, and remarks on what is passed over.
+///
+/// # Errors
+/// As [`expand`].
+pub fn images(source: &str) -> Result<(Vec<Source>, Vec<String>), CliError> {
+    let (mut sources, notes) = expand(source)?;
+    sources.retain(|source| source.kind == Kind::Image);
+    Ok((sources, notes))
+}
+
 /// A camera, a screen, or what is behind an address; `None` for files.
 fn live_or_remote(source: &str) -> Result<Option<Input>, CliError> {
     let words: Vec<&str> = source.split_whitespace().collect();

@@ -6,19 +6,21 @@
 #![forbid(unsafe_code)]
 
 mod compile;
+mod fitted;
 mod plain;
 mod program;
 mod tiles;
 mod weights;
 
+pub use fitted::Fitted;
 pub use program::{Program, StepTiming};
 pub use tiles::{Tile, Tiling};
 
 use kinglet_kernels::infer::Arena;
 use kinglet_nn::{Model, SizeError};
 use kinglet_tensor::Shape;
-use kinglet_vision::letterbox::LETTERBOX_GREY;
-use kinglet_vision::{Detection, Image, Letterbox, NmsOptions, nms, resize};
+use kinglet_vision::{Detection, Image, NmsOptions, nms};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 use weights::Weights;
@@ -152,18 +154,20 @@ impl Detector {
     ) -> Result<(Vec<Vec<Detection>>, Timing), SizeError> {
         self.prepare(size)?;
         self.programs[&size].input(&mut self.arena).copy_from_slice(images);
-        Ok(self.run_and_decode(size, options))
+        Ok(self.run_and_decode(size, &vec![options; size[0]]))
     }
 
-    fn run_and_decode(&mut self, size: [usize; 3], options: &NmsOptions) -> (Vec<Vec<Detection>>, Timing) {
+    /// Runs the program; `options` are those of each image.
+    fn run_and_decode(&mut self, size: [usize; 3], options: &[&NmsOptions]) -> (Vec<Vec<Detection>>, Timing) {
         let head = self.model.head();
         let start = Instant::now();
         let raw = self.run(size);
         let inference = start.elapsed();
         let start = Instant::now();
-        let detections = (0..size[0])
-            .map(|i| nms(&head.decode_above(&raw.levels, &raw.shapes, i, options.conf), head.nc, options))
-            .collect();
+        let suppressed = |(i, options): (usize, &&NmsOptions)| {
+            nms(&head.decode_above(&raw.levels, &raw.shapes, i, options.conf), head.nc, options)
+        };
+        let detections = options.iter().enumerate().map(suppressed).collect();
         (detections, Timing { inference, nms: start.elapsed(), ..Timing::default() })
     }
 
@@ -179,62 +183,37 @@ impl Detector {
         options: &NmsOptions,
     ) -> Result<(Vec<Detection>, [usize; 2], Timing), SizeError> {
         let start = Instant::now();
-        let stride = self.model.max_stride();
-        let letterbox = Letterbox::plan(image.height, image.width, size, fit == Fit::Stride, true, stride);
-        let (width, height) = letterbox.out;
-        self.prepare([1, height, width])?;
-        fill(&letterbox, image, self.programs[&[1, height, width]].input(&mut self.arena));
+        let fitted = Fitted::new(Cow::Borrowed(image), size, fit, self.model.max_stride());
+        let resizing = start.elapsed();
+        let (mut batch, mut timing) = self.detect_fitted(&[(&fitted, options)])?;
+        timing.preprocess += resizing;
+        Ok((batch.swap_remove(0), fitted.shape(), timing))
+    }
+
+    /// Detects in images of one shape, each with options of its own; boxes in pixels of the images.
+    ///
+    /// # Errors
+    /// As [`Self::forward`].
+    ///
+    /// # Panics
+    /// Where there is no image, or the shapes differ.
+    pub fn detect_fitted(
+        &mut self,
+        images: &[(&Fitted<'_>, &NmsOptions)],
+    ) -> Result<(Vec<Vec<Detection>>, Timing), SizeError> {
+        let start = Instant::now();
+        let [h, w] = images[0].0.shape();
+        assert!(images.iter().all(|(image, _)| image.shape() == [h, w]), "images of one shape");
+        let size = [images.len(), h, w];
+        self.prepare(size)?;
+        let input = self.programs[&size].input(&mut self.arena);
+        images.iter().zip(input.chunks_exact_mut(h * w * 3)).for_each(|((image, _), values)| image.write(values));
         let preprocess = start.elapsed();
-        let (mut batch, mut timing) = self.run_and_decode([1, height, width], options);
-        timing.preprocess = preprocess;
-        let mut detections = batch.swap_remove(0);
-        detections.iter_mut().for_each(|d| d.xyxy = letterbox.unmap_box(d.xyxy));
-        Ok((detections, [height, width], timing))
-    }
-}
-
-/// Letterboxes `image` into `[height, width, 3]` values in 0..=1.
-fn fill(letterbox: &Letterbox, image: &Image, values: &mut [f32]) {
-    // 255 divisions instead of one a value; the result is the same.
-    let scaled: [f32; 256] = std::array::from_fn(|b| b as f32 / 255.0);
-    let (width, height) = letterbox.new_size;
-    let resized;
-    let image = if (image.width, image.height) == (width, height) {
-        image
-    } else {
-        resized = resize::resize_bilinear(image, width, height);
-        &resized
-    };
-    let grey = scaled[usize::from(LETTERBOX_GREY[0])];
-    let [left, top] = letterbox.pad;
-    for (y, row) in values.chunks_exact_mut(letterbox.out.0.max(1) * 3).enumerate() {
-        if !(top..top + height).contains(&y) {
-            row.fill(grey);
-            continue;
+        let options: Vec<&NmsOptions> = images.iter().map(|(_, options)| *options).collect();
+        let (mut found, timing) = self.run_and_decode(size, &options);
+        for (detections, (image, _)) in found.iter_mut().zip(images) {
+            detections.iter_mut().for_each(|d| d.xyxy = image.to_original(d.xyxy));
         }
-        row[..left * 3].fill(grey);
-        row[(left + width) * 3..].fill(grey);
-        let pixels = image.row(y - top);
-        row[left * 3..(left + width) * 3].iter_mut().zip(pixels).for_each(|(v, &b)| *v = scaled[usize::from(b)]);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_image_is_filled_in_as_the_letterbox_draws_it() {
-        for (width, height, target) in [(64, 48, [64, 64]), (31, 77, [64, 96]), (40, 20, [32, 64])] {
-            let mut image = Image::new(width, height, [0; 3]);
-            image.data.iter_mut().enumerate().for_each(|(i, b)| *b = (i * 37 % 251) as u8);
-            for auto in [false, true] {
-                let letterbox = Letterbox::plan(height, width, target, auto, true, 32);
-                let want: Vec<f32> = letterbox.apply(&image).data.iter().map(|&b| f32::from(b) / 255.0).collect();
-                let mut got = vec![f32::NAN; want.len()];
-                fill(&letterbox, &image, &mut got);
-                assert_eq!(got, want, "{width} x {height} into {target:?}, auto {auto}");
-            }
-        }
+        Ok((found, Timing { preprocess, ..timing }))
     }
 }

@@ -17,11 +17,13 @@ use crate::schedule::{MIN_WARMUP_ITERATIONS, NOMINAL_BATCH, Schedule, Warmup, sc
 use crate::step::{TrainStep, optimiser};
 use crate::validate::{nms_options, validate};
 use kinglet_data::{
-    AugmentParams, Batch, Dataset, Loader, LoaderOptions, Rng, ScanOptions, Source, Split, autoanchor, weights,
+    AugmentParams, Batch, Dataset, Loader, LoaderOptions, Rng, Sample, ScanOptions, Source, Split, autoanchor, weights,
 };
 use kinglet_nn::{Model, Summary, WeightsFile};
 use kinglet_runtime::Detector;
 use kinglet_spec::ResolveOptions;
+use kinglet_vision::Detection;
+use std::cell::RefCell;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -274,6 +276,9 @@ impl Trainer {
             summary: &summary,
             train: &self.train,
             val: self.val.as_ref().map(|l| &**l.dataset()),
+            val_batch: self.val.as_ref().map_or(0, |l| l.options().batch),
+            img: self.options.img,
+            anchors: &self.step.model.anchors,
             epoch: self.progress.epochs_done,
             epochs: self.options.epochs,
             batches,
@@ -368,6 +373,7 @@ impl Trainer {
             let Some(batch) = iter.next() else { break };
             waiting += asked.elapsed();
             batch.findings.iter().for_each(|f| observer.note(&f.to_string()));
+            observer.batch_made(epoch, index, &batch);
             let iteration = index + batches * epoch;
             let rates = warmup.at(iteration, factor);
             lrs = rates.lrs;
@@ -438,9 +444,10 @@ impl Trainer {
         self.detector.set_values(self.step.ema.values());
         let mut loss = self.step.loss.clone();
         let known = loader.broken().len();
-        let progress = &mut |done, all| observer.validating(done, all);
-        let validation =
-            validate(&mut self.detector, loader, &nms_options(), Some(&mut loss), progress, &mut |_, _| ());
+        let hearing = RefCell::new(&mut *observer);
+        let progress = &mut |done, all| hearing.borrow_mut().validating(done, all);
+        let sink = &mut |sample: &Sample, found: &[Detection]| hearing.borrow_mut().validated(sample, found);
+        let validation = validate(&mut self.detector, loader, &nms_options(), Some(&mut loss), progress, sink);
         if known == 0 {
             loader.broken().iter().for_each(|f| observer.note(&f.to_string()));
         }
@@ -450,9 +457,11 @@ impl Trainer {
     fn validate_file(&mut self, path: &Path, observer: &mut dyn Observer) -> Result<Validation, TrainError> {
         let loaded = checkpoint::load_model(path)?;
         let loader = self.val.as_ref().expect("the caller has seen it");
-        let progress = &mut |done, all| observer.validating(done, all);
+        let observer = RefCell::new(observer);
+        let progress = &mut |done, all| observer.borrow_mut().validating(done, all);
+        let sink = &mut |sample: &_, found: &[_]| observer.borrow_mut().detected(sample, found);
         let mut detector = Detector::new(loaded.model);
-        validate(&mut detector, loader, &nms_options(), None, progress, &mut |_, _| ())
+        validate(&mut detector, loader, &nms_options(), None, progress, sink)
     }
 
     /// Saves the averaged weights, with all that a run needs to go on where `resumable`.

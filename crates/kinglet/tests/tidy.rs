@@ -36,7 +36,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("kinglet-video", &["kinglet-vision"]),
     ("kinglet-nn", &["kinglet-spec", "kinglet-tensor"]),
     ("kinglet-runtime", &["kinglet-kernels", "kinglet-nn", "kinglet-tensor", "kinglet-vision"]),
-    ("kinglet-onnx", &["kinglet-nn", "kinglet-tensor"]),
+    ("kinglet-onnx", &["kinglet-nn", "kinglet-runtime", "kinglet-tensor", "kinglet-vision"]),
+    ("kinglet-server", &["kinglet-runtime", "kinglet-vision"]),
     (
         "kinglet-train",
         &[
@@ -80,6 +81,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "kinglet-onnx",
             "kinglet-train",
             "kinglet-video",
+            "kinglet-server",
         ],
     ),
 ];

@@ -53,11 +53,10 @@ const TABLE: &[(&str, &str, Values, Fate)] = &[
     ("export", "--simplify", Values::None, Ignored("the graph is written as plain as it can be")),
     ("export", "--inplace", Values::None, Ignored("it concerns PyTorch")),
     ("export", "--device", Values::One, Ignored("the export computes nothing")),
-    ("export", "--data", Values::One, Ignored("the class names come with the weights")),
-    ("export", "--dynamic", Values::None, Refused("the input has a fixed size; export once for each, with --imgsz")),
     ("export", "--half", Values::None, Refused("weights are written in single precision; leave it out")),
     ("export", "--int8", Values::None, Refused("weights are written in single precision; leave it out")),
-    ("export", "--nms", Values::None, Refused("suppression is left to the program that runs the file; leave it out")),
+    ("export", "--topk-per-class", Values::One, Refused("the number of detections is set with --max-det")),
+    ("export", "--topk-all", Values::One, Refused("the number of detections is set with --max-det")),
 ];
 
 /// Takes the known but unsupported flags out of a command line; gives the rest and the warnings.

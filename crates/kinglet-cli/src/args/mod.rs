@@ -7,8 +7,10 @@ pub mod export;
 pub mod import;
 pub mod inspect;
 pub mod legacy;
+pub mod serve;
 pub mod swap;
 pub mod train;
+pub mod ui;
 pub mod val;
 pub mod zoo;
 
@@ -18,8 +20,10 @@ pub use detect::{DetectArgs, TrackFormat};
 pub use export::{ExportArgs, ModelChoice};
 pub use import::ImportArgs;
 pub use inspect::{BlocksArgs, InspectArgs};
+pub use serve::ServeArgs;
 pub use swap::SwapArgs;
 pub use train::TrainArgs;
+pub use ui::UiArgs;
 pub use val::ValArgs;
 pub use zoo::ZooArgs;
 
@@ -65,6 +69,10 @@ pub enum Command {
     Val(Box<ValArgs>),
     /// Find objects in images, videos and streams
     Detect(Box<DetectArgs>),
+    /// Serve a detector over HTTP: a page to try it, and a REST interface
+    Serve(Box<ServeArgs>),
+    /// Compare training runs in a browser
+    Ui(UiArgs),
     /// Check a data set, convert it, or count what it holds
     Data(Box<DataArgs>),
     /// Turn a checkpoint of YOLOv5 (.pt) into weights of Kinglet; nothing in it is executed
@@ -154,6 +162,15 @@ pub(crate) fn side(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(number) if (32..=8192).contains(&number) => Ok(number),
         _ => Err("expected a number of pixels from 32 to 8192".to_owned()),
+    }
+}
+
+/// An address: `HOST:PORT`, or a port of this machine alone.
+pub(crate) fn address(text: &str) -> Result<(String, u16), String> {
+    let (host, port) = text.rsplit_once(':').unwrap_or(("127.0.0.1", text));
+    match port.parse() {
+        Ok(port) if !host.is_empty() => Ok((host.to_owned(), port)),
+        _ => Err("expected HOST:PORT or PORT, such as 127.0.0.1:6060".to_owned()),
     }
 }
 

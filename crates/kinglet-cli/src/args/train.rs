@@ -1,6 +1,6 @@
 //! Arguments of `kinglet train`.
 
-use super::{Machine, positive, seed, side, whole};
+use super::{Machine, address, positive, seed, side, whole};
 use clap::{Args, ValueEnum};
 use kinglet_train::optim::OptimKind;
 use kinglet_train::options::Recipe;
@@ -176,6 +176,11 @@ pub struct TrainArgs {
     /// Draw no plots
     #[arg(long, help_heading = "Output")]
     pub noplots: bool,
+    /// Show the training in a browser as it happens, at HOST:PORT or PORT; without a value at 127.0.0.1:6060
+    #[arg(long, value_name = "ADDRESS", value_parser = address, num_args = 0..=1, default_missing_value = "6060",
+          help_heading = "Output")]
+    #[serde(skip)]
+    pub ui: Option<(String, u16)>,
     /// Keep the weights of every Nth epoch; -1 for none
     #[arg(long, value_name = "N", default_value_t = -1, allow_negative_numbers = true, help_heading = "Output")]
     pub save_period: i64,

@@ -230,17 +230,16 @@ pub(crate) fn speed_line([preprocess, inference, nms]: [f64; 3], [n, h, w]: [usi
 /// # Errors
 /// As [`run`].
 pub(crate) fn draw_folder(weights: &Path, folder: &Path, into: &Path) -> Result<usize, CliError> {
-    let (sources, _) = sources::expand(&folder.to_string_lossy())?;
+    let (sources, _) = sources::images(&folder.to_string_lossy())?;
     let loaded = load_weights(weights)?;
     let side = raised(loaded.img, loaded.model.max_stride());
     let mut detector = Detector::new(loaded.model);
-    let images: Vec<_> = sources.iter().filter(|source| source.kind == Kind::Image).collect();
-    for source in &images {
+    for source in &sources {
         let mut image = decode::read(&source.path, &Limits::default()).map_err(CliError::input)?.image;
         let options = NmsOptions::default();
         let (detections, ..) = detector.detect(&image, [side; 2], Fit::Stride, &options).map_err(CliError::input)?;
         draw_detections(&mut image, &detections, &loaded.names, &DrawOptions::default());
         save_image(&image, &into.join(format!("{}.{}", source.stem, picture_extension(&source.path))))?;
     }
-    Ok(images.len())
+    Ok(sources.len())
 }

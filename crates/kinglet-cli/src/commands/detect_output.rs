@@ -151,7 +151,7 @@ pub(super) fn class_name(names: &[String], class: usize) -> String {
 }
 
 /// `12 RBCs, 1 WBC, ` or `(no detections), `.
-pub(super) fn counts(detections: &[Detection], names: &[String]) -> String {
+pub(crate) fn counts(detections: &[Detection], names: &[String]) -> String {
     if detections.is_empty() {
         return "(no detections), ".to_owned();
     }

@@ -29,6 +29,16 @@ fn help_of_detect() {
 }
 
 #[test]
+fn help_of_serve() {
+    assert_snapshot!(stdout("serve --help"));
+}
+
+#[test]
+fn help_of_ui() {
+    assert_snapshot!(stdout("ui --help"));
+}
+
+#[test]
 fn help_of_import() {
     assert_snapshot!(stdout("import --help"));
 }

@@ -1,0 +1,98 @@
+//! `kinglet serve`: a detector behind HTTP.
+
+use super::{load_weights, one_weights, raised};
+use crate::args::ServeArgs;
+use crate::errors::CliError;
+use crate::printer::Printer;
+use kinglet_runtime::Detector;
+use kinglet_server::detection::{self, DetectionOptions};
+use kinglet_server::{ApiKey, HttpOptions, Server, Stop, http};
+use kinglet_vision::NmsOptions;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// The variable that may hold the key.
+const KEY_VARIABLE: &str = "KINGLET_API_KEY";
+
+/// Serves until it is stopped.
+///
+/// # Errors
+/// No weights, a key that is none, an address that cannot be used.
+pub fn run(args: ServeArgs, printer: &Printer) -> Result<ExitCode, CliError> {
+    kinglet_kernels::threads::set_threads(args.machine.threads);
+    let weights = one_weights(&args.weights)?;
+    let api_key = api_key(&args)?;
+    // The address first: it costs nothing to find out that it is taken.
+    let listener =
+        http::listen(&args.host, args.port).map_err(|e| CliError::input(format!("{e}: --host ADDRESS --port PORT")))?;
+    let loaded = load_weights(weights)?;
+    let stride = loaded.model.max_stride();
+    let wanted = match args.imgsz[..] {
+        [side] => [side; 2],
+        [height, width] => [height, width],
+        _ => [loaded.img; 2],
+    };
+    let size = wanted.map(|side| raised(side, stride));
+    if size != wanted {
+        printer.say(&format!("image size {wanted:?} raised to {size:?}, multiples of the model's stride {stride}"));
+    }
+    let stem = weights.file_stem().unwrap_or_default().to_string_lossy();
+    let name = args.name.clone().unwrap_or_else(|| stem.into_owned());
+    let is_local = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+    let has_key = api_key.is_some();
+    let timeout = Duration::from_secs(args.timeout as u64);
+    let options = DetectionOptions {
+        nms: NmsOptions { conf: args.conf_thres, iou: args.iou_thres, max_det: args.max_det, ..NmsOptions::default() },
+        max_bytes: args.max_bytes,
+        max_pixels: args.max_pixels as u64,
+        max_images: args.max_images,
+        queue: args.queue,
+        max_batch: args.max_batch,
+        window: Duration::from_millis(args.batch_window as u64),
+        timeout,
+        api_key,
+        // Other sites cannot send the key, and names of other machines are in use where others may connect.
+        local_names_only: is_local && !has_key && !args.any_host,
+        ..DetectionOptions::new(name.clone(), loaded.names, size)
+    };
+    let router = detection::router(Detector::new(loaded.model), options).map_err(CliError::input)?;
+    let stop = Stop::default();
+    let limits = HttpOptions { drain: timeout, ..HttpOptions::default() };
+    let server = Server::start(listener, router, stop.clone(), limits).map_err(CliError::input)?;
+    printer.result(&format!("serving {} as `{name}` at {}", weights.display(), server.url()));
+    printer.say(&format!("try: curl -F image=@photo.jpg {}v1/object-detection/{name}", server.url()));
+    if !is_local && !has_key {
+        printer.warn("others on the network can use this server: set a key with --api-key-file, and put a proxy with TLS before it");
+    }
+    until_stopped(server, &stop, printer)
+}
+
+/// The key of the file or the environment, if there is one.
+fn api_key(args: &ServeArgs) -> Result<Option<ApiKey>, CliError> {
+    let (text, place) = match (&args.api_key_file, std::env::var_os(KEY_VARIABLE)) {
+        (Some(path), _) => {
+            let text = std::fs::read_to_string(path).map_err(|error| CliError::read(path, &error))?;
+            (text, format!("`{}`", path.display()))
+        }
+        (None, Some(value)) => (value.to_string_lossy().into_owned(), KEY_VARIABLE.to_owned()),
+        (None, None) => return Ok(None),
+    };
+    ApiKey::new(&text).map(Some).map_err(|error| CliError::input(format!("{place}: {error}")))
+}
+
+/// Waits for Ctrl-C or SIGTERM, and then for what is under way. A second Ctrl-C ends at once.
+pub(crate) fn until_stopped(server: Server, stop: &Stop, printer: &Printer) -> Result<ExitCode, CliError> {
+    static ASKED: AtomicBool = AtomicBool::new(false);
+    let (stopping, printer) = (stop.clone(), *printer);
+    let handler = move || {
+        if ASKED.swap(true, Ordering::Relaxed) {
+            std::process::exit(i32::from(crate::interrupt::CODE));
+        }
+        printer.say("\nfinishing what is under way; Ctrl-C once more stops at once");
+        stopping.stop();
+    };
+    ctrlc::set_handler(handler).map_err(CliError::input)?;
+    server.join();
+    Ok(ExitCode::SUCCESS)
+}

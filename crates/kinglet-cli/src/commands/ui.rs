@@ -1,0 +1,27 @@
+//! `kinglet ui`: runs side by side, in a browser.
+
+use super::serve::until_stopped;
+use crate::args::UiArgs;
+use crate::errors::CliError;
+use crate::printer::Printer;
+use kinglet_server::{HttpOptions, Server, Stop, http, runs};
+use std::process::ExitCode;
+
+/// Serves the comparison until it is stopped.
+///
+/// # Errors
+/// No such folder; an address that cannot be used.
+pub fn run(args: UiArgs, printer: &Printer) -> Result<ExitCode, CliError> {
+    let shown = args.folder.display();
+    if !args.folder.is_dir() {
+        return Err(CliError::input(format!(
+            "`{shown}` is no folder; name the folder of your runs, as `kinglet train` makes it (runs/train)"
+        )));
+    }
+    let listener = http::listen(&args.at.0, args.at.1).map_err(|e| CliError::input(format!("{e}: --at HOST:PORT")))?;
+    let stop = Stop::default();
+    let server = Server::start(listener, runs::router(args.folder.clone()), stop.clone(), HttpOptions::default())
+        .map_err(CliError::input)?;
+    printer.result(&format!("{} runs of `{shown}` at {}", runs::find(&args.folder).len(), server.url()));
+    until_stopped(server, &stop, printer)
+}
