@@ -184,6 +184,7 @@ fn settings_yaml(args: &ValArgs, img: usize) -> String {
     yaml_lines(&json!({
         "weights": args.weights, "data": args.data, "imgsz": img, "batch_size": args.batch_size,
         "conf_thres": args.conf_thres, "iou_thres": args.iou_thres, "max_det": args.max_det, "single_cls": args.single_cls,
+        "tile": args.tiles.tiling(img).map(|tiling| tiling.side), "tile_overlap": args.tiles.tile_overlap,
     }))
 }
 
