@@ -11,11 +11,13 @@ mod fitted;
 mod network;
 mod plain;
 mod program;
+mod tiles;
 mod views;
 mod weights;
 
 pub use fitted::Fitted;
 pub use program::{Program, StepTiming};
+pub use tiles::{Tile, Tiling};
 
 use kinglet_nn::{Model, SizeError};
 use kinglet_tensor::Shape;

@@ -49,7 +49,6 @@ const TABLE: &[(&str, &str, Values, Fate)] = &[
     ("detect", "--data", Values::One, Ignored("the class names come with the weights")),
     ("detect", "--visualize", Values::None, Ignored("feature maps are not drawn")),
     ("detect", "--view-img", Values::None, Ignored("there is no window; look at the saved images")),
-    ("detect", "--vid-stride", Values::One, Ignored("videos are not read")),
     ("detect", "--update", Values::None, Ignored("there is nothing to update in weights")),
     ("export", "--simplify", Values::None, Ignored("the graph is written as plain as it can be")),
     ("export", "--inplace", Values::None, Ignored("it concerns PyTorch")),

@@ -3,12 +3,13 @@
 //! Columns, names and formats of the files are YOLOv5's. `evolve.csv` holds what was tried and `evolve.json` the settings:
 //! together they are all that going on needs.
 
-use super::train::{STOP, epochs, listen_for_ctrl_c, settings};
-use super::{INTERRUPTED, save_plot};
+use super::save_plot;
+use super::train::{epochs, settings};
 use crate::args::EvolveArgs;
 use crate::args::evolve::SchemeName;
 use crate::errors::CliError;
 use crate::findings;
+use crate::interrupt;
 use crate::output::write_file;
 use crate::printer::Printer;
 use crate::progress::{Bar, clock};
@@ -82,7 +83,7 @@ pub fn run(args: EvolveArgs, printer: &Printer) -> Result<ExitCode, CliError> {
         Some(path) => Run::load(path, &args, printer)?,
         None => Run::create(&args, printer)?,
     };
-    listen_for_ctrl_c();
+    interrupt::listen("this batch");
     let total = run.evolution.trainings(run.settings.generations);
     printer.say(&format!(
         "{total} trainings of {} each; results go to {}; Ctrl-C stops and can be resumed",
@@ -135,7 +136,7 @@ fn interrupted(run: &Run, args: &EvolveArgs, printer: &Printer) -> ExitCode {
     if args.train.json {
         printer.data(&run.json(true));
     }
-    ExitCode::from(INTERRUPTED)
+    interrupt::exit_code()
 }
 
 impl Settings {
@@ -253,7 +254,7 @@ impl Run {
         let first = self.metrics.is_empty();
         let mut observer = Listener { printer, first, title, bar: Bar::default(), validation: None, diverged: false };
         let mut trainer = Trainer::new(options, &mut observer)?;
-        let outcome = trainer.run(&STOP, &mut observer);
+        let outcome = trainer.run(&interrupt::STOP, &mut observer);
         observer.bar.clear();
         let failed = |error: CliError| {
             CliError::input(format!(

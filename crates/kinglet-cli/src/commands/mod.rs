@@ -7,6 +7,8 @@ pub mod blocks;
 mod chosen_model;
 pub mod data;
 pub mod detect;
+mod detect_frames;
+pub(crate) mod detect_output;
 mod ensemble;
 pub mod evolve;
 pub mod export;
@@ -64,9 +66,6 @@ pub(crate) fn load_weights(path: &Path) -> Result<LoadedModel, CliError> {
     check_weights(path)?;
     Ok(kinglet_train::checkpoint::load_model(path)?)
 }
-
-/// Exit code after Ctrl-C, as shells expect it.
-pub(crate) const INTERRUPTED: u8 = 130;
 
 /// Side of the images where nothing says otherwise, as in YOLOv5.
 pub(crate) const USUAL_SIDE: usize = 640;

@@ -1,12 +1,13 @@
 //! `kinglet train`: settings in, a run folder out.
 
-use super::{INTERRUPTED, check_weights, detect, evolve, load_weights, raised, shown_json};
+use super::{check_weights, detect, evolve, load_weights, raised, shown_json};
 use crate::args::train::{Cache, DEFAULT_HYP};
 use crate::args::{TrainArgs, TrainCommand};
 use crate::console::Console;
 use crate::demo;
 use crate::errors::CliError;
 use crate::gallery::Shown;
+use crate::interrupt;
 use crate::live::Live;
 use crate::output::{write_file, yaml_lines};
 use crate::printer::Printer;
@@ -25,16 +26,12 @@ use kinglet_train::{TrainError, auto_batch};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The model where neither --cfg nor --weights names one.
 const DEFAULT_MODEL: &str = "kinglet_small";
 const DEFAULT_EPOCHS: usize = 100;
 const DEFAULT_BATCH: usize = 16;
 const DEFAULT_IMG: usize = 640;
-
-/// Set by Ctrl-C: the run stops after its batch.
-pub(super) static STOP: AtomicBool = AtomicBool::new(false);
 
 /// Trains, or goes on with a run.
 ///
@@ -73,9 +70,9 @@ pub fn run(command: TrainCommand, printer: &Printer) -> Result<ExitCode, CliErro
     let run = RunDir::create(&args.project(), &name, args.exist_ok)?;
     options.dir = run.path().to_owned();
 
-    listen_for_ctrl_c();
+    interrupt::listen("this batch");
     let mut console = Console::new(printer, run.path());
-    let mut recorder = Recorder::new(run.clone(), !args.noplots, &STOP);
+    let mut recorder = Recorder::new(run.clone(), !args.noplots, &interrupt::STOP);
     let trainer = Trainer::new(options, &mut Both(&mut console, &mut recorder)).map_err(|error| {
         run.remove_if_empty();
         CliError::from(error)
@@ -106,30 +103,18 @@ fn resume(args: &TrainArgs, printer: &Printer) -> Result<ExitCode, CliError> {
         printer.warn("a resumed run keeps its settings; of the other flags only --epochs counts");
     }
     printer.say(&format!("resuming {}", checkpoint.display()));
-    listen_for_ctrl_c();
+    interrupt::listen("this batch");
     // The folder is known from the checkpoint alone, so the console starts with the likely one.
     let folder = checkpoint.parent().and_then(Path::parent).unwrap_or(Path::new(".")).to_owned();
     let mut live = Live::open(args.ui.as_ref(), printer)?;
     let mut console = Console::new(printer, &folder);
-    let mut recorder = Recorder::new(RunDir::existing(&folder), !args.noplots, &STOP);
+    let mut recorder = Recorder::new(RunDir::existing(&folder), !args.noplots, &interrupt::STOP);
     let trainer = Trainer::resume(&checkpoint, args.epochs, &mut Both(&mut console, &mut recorder))?;
     let run = RunDir::existing(&trainer.options().dir);
     console.set_folder(run.path());
     recorder.set_run(run.clone());
     live.iter_mut().for_each(|live| live.set_folder(run.path()));
     train(trainer, console, recorder, &run, args, live, printer)
-}
-
-/// First Ctrl-C: stop after the batch. Second: at once.
-pub(super) fn listen_for_ctrl_c() {
-    let handler = || {
-        if STOP.swap(true, Ordering::Relaxed) {
-            std::process::exit(i32::from(INTERRUPTED));
-        }
-        eprintln!("\nstopping after this batch; once more to stop at once");
-    };
-    // Without a handler Ctrl-C ends the program at once, which a checkpoint survives.
-    let _ = ctrlc::set_handler(handler);
 }
 
 /// What the arguments mean, except the run folder.
@@ -308,9 +293,9 @@ fn train(
 ) -> Result<ExitCode, CliError> {
     let mut written = Both(&mut console, &mut recorder);
     let outcome = match live {
-        None => trainer.run(&STOP, &mut written),
+        None => trainer.run(&interrupt::STOP, &mut written),
         Some(mut live) => {
-            let outcome = trainer.run(&STOP, &mut Both(&mut written, &mut live));
+            let outcome = trainer.run(&interrupt::STOP, &mut Both(&mut written, &mut live));
             live.finish(&outcome);
             outcome
         }
@@ -331,7 +316,7 @@ fn train(
         if args.json {
             printer.data(&finished_json(&finished, None, run));
         }
-        return Ok(ExitCode::from(INTERRUPTED));
+        return Ok(interrupt::exit_code());
     }
     printer.say(&format!(
         "\n{} completed in {} ({:.1} % of training spent waiting for data){}.",

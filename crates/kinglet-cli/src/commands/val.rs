@@ -21,7 +21,7 @@ use kinglet_eval::coco_json::{CocoRecord, ImageId, coco_category, coco_records, 
 use kinglet_eval::label_plots::plot_labels;
 use kinglet_eval::report_table;
 use kinglet_nn::Summary;
-use kinglet_train::validate::{nms_options, validate};
+use kinglet_train::validate::{Seen, nms_options, validate, validate_tiled};
 use kinglet_vision::{Detection, NmsOptions};
 use serde_json::json;
 use std::collections::HashMap;
@@ -48,6 +48,9 @@ impl Progress for ScanBar<'_> {
 pub fn run(args: ValArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     let printer = &printer.json(args.json);
     kinglet_kernels::threads::set_threads(args.machine.threads);
+    if matches!(args.task, Task::Speed | Task::Study) && args.tiles.tile.is_some() {
+        return Err(CliError::usage("--tile belongs to --task train, val and test; leave it out"));
+    }
     if args.task == Task::Study {
         return super::study::study(&args, printer);
     }
@@ -108,9 +111,22 @@ pub fn run(args: ValArgs, printer: &Printer) -> Result<ExitCode, CliError> {
                 write_file(&run.join("labels").join(format!("{}.txt", stems[&sample.path])), text.as_bytes()).err();
         }
     };
-    let outcome = validate(&mut detector, &loader, &nms, None, &mut |done, _| bar.set(done), &mut sink);
+    let mut unreadable = Vec::new();
+    let outcome = match args.tiles.tiling(img) {
+        Some(tiling) => {
+            let mut tell = |sample: &kinglet_data::Sample, found: Seen<'_>| match found {
+                Ok(found) => sink(sample, found),
+                Err(error) => unreadable.push(format!("`{}`: {error}", sample.path.display())),
+            };
+            let dataset = loader.dataset();
+            let progress = &mut |done, all| bar.advance(done, all);
+            validate_tiled(&mut detector, dataset, img, &tiling, &nms, progress, &mut tell)
+        }
+        None => validate(&mut detector, &loader, &nms, None, &mut |done, _| bar.set(done), &mut sink),
+    };
     bar.clear();
     let validation = outcome.map_err(CliError::input)?;
+    unreadable.iter().for_each(|text| printer.warn(text));
     if let Some(error) = failure {
         return Err(error);
     }
@@ -204,6 +220,7 @@ fn settings_yaml(args: &ValArgs, img: usize) -> String {
         "weights": args.weights, "data": args.data, "imgsz": img, "batch_size": args.batch_size,
         "conf_thres": args.conf_thres, "iou_thres": args.iou_thres, "max_det": args.max_det, "single_cls": args.single_cls,
         "augment": args.augment,
+        "tile": args.tiles.tiling(img).map(|tiling| tiling.side), "tile_overlap": args.tiles.tile_overlap,
     }))
 }
 

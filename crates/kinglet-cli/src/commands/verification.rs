@@ -27,7 +27,7 @@ const DRAWN: usize = 3;
 pub(crate) fn pictures(args: &ExportArgs, printer: &Printer) -> Result<Vec<(String, Image)>, CliError> {
     let paths: Vec<PathBuf> = match (&args.source, &args.data) {
         (Some(source), _) => {
-            let (sources, notes) = sources::expand(source)?;
+            let (sources, notes) = sources::images(source)?;
             notes.iter().for_each(|note| printer.warn(note));
             sources.into_iter().map(|source| source.path).collect()
         }

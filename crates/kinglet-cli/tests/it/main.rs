@@ -15,4 +15,6 @@ mod program;
 mod serve;
 mod study;
 mod swap;
+mod tiles;
 mod torch;
+mod video;
