@@ -255,7 +255,8 @@ fn paint(board: &Board, order: Order) {
         let draw = DrawOptions { hide_conf: !scores, ..DrawOptions::default() };
         draw_detections(&mut image, &boxes, names, &draw);
         let counted = counts(&boxes, names);
-        let text = format!("{what}: {}", counted.trim_end_matches(", ").trim_matches(['(', ')']));
+        let counted = if boxes.is_empty() { "none" } else { counted.trim_end_matches(", ") };
+        let text = format!("{what}: {counted}");
         Some((jpeg_bytes(&image, JPEG_QUALITY).ok()?, text))
     });
     let drawn = drawn.collect();

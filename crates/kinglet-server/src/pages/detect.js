@@ -108,7 +108,7 @@ function show() {
   paint.drawImage(source, 0, 0, canvas.width, canvas.height);
   // Sizes in pixels of the screen, whatever the picture's size.
   const scale = Math.max(1, canvas.width / Math.max(1, canvas.clientWidth || canvas.width));
-  const line = 2 * scale, size = 13 * scale;
+  const line = 2 * scale, size = (canvas.clientWidth < 500 ? 11 : 13) * scale;
   paint.font = `600 ${size}px system-ui, sans-serif`;
   paint.textBaseline = "top";
   for (const d of [...kept].reverse()) {
