@@ -86,7 +86,7 @@ impl DetectionOptions {
             max_pixels: 50_000_000,
             max_images: 16,
             queue: 32,
-            max_batch: 8,
+            max_batch: 4,
             window: Duration::from_millis(2),
             timeout: Duration::from_secs(30),
             api_key: None,
