@@ -1,20 +1,16 @@
-//! What a training run looks like: the observer that prints, and that keeps `results.csv` and `findings.txt`.
+//! What a training run looks like: the observer that prints.
 //!
 //! On a terminal a line of numbers moves with every batch; elsewhere each epoch prints one plain line and one row of
 //! metrics, without control characters.
 
-use crate::errors::CliError;
 use crate::findings;
-use crate::output::write_file;
 use crate::printer::Printer;
 use crate::progress::{Bar, clock, epoch_header, epoch_row};
-use crate::results::Results;
 use kinglet_data::Dataset;
 use kinglet_eval::table::{table_header, table_row};
 use kinglet_nn::Transfer;
 use kinglet_train::events::{BatchDone, EpochDone, Observer, Started};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// The epoch under way.
@@ -29,60 +25,32 @@ struct Current {
 #[derive(Debug)]
 pub struct Console<'a> {
     printer: &'a Printer,
-    stop: &'a AtomicBool,
     folder: PathBuf,
-    findings: String,
-    results: Option<Results>,
     current: Current,
     validating: Bar,
     scanning: Bar,
     /// Time and number of the epochs done by this process.
     spent: (Duration, usize),
     header_printed: bool,
-    failure: Option<CliError>,
-    /// Class names of the training set.
-    pub names: Vec<String>,
 }
 
 impl<'a> Console<'a> {
-    /// For a run in `folder`; `stop` is set where the folder cannot be written any more.
-    pub fn new(printer: &'a Printer, stop: &'a AtomicBool, folder: &Path) -> Self {
+    /// For a run in `folder`.
+    pub fn new(printer: &'a Printer, folder: &Path) -> Self {
         Console {
             printer,
-            stop,
             folder: folder.to_owned(),
-            findings: String::new(),
-            results: None,
             current: Current::default(),
             validating: Bar::default(),
             scanning: Bar::default(),
             spent: (Duration::ZERO, 0),
             header_printed: false,
-            failure: None,
-            names: Vec::new(),
         }
-    }
-
-    /// The first thing that could not be written, if any.
-    pub fn take_failure(&mut self) -> Option<CliError> {
-        self.failure.take()
     }
 
     /// Names the run folder, once a resumed run has told it.
     pub fn set_folder(&mut self, folder: &Path) {
         self.folder = folder.to_owned();
-    }
-
-    /// The rows so far.
-    pub fn results(&self) -> Option<&Results> {
-        self.results.as_ref()
-    }
-
-    fn keep(&mut self, outcome: Result<(), CliError>) {
-        if let Err(error) = outcome {
-            self.failure.get_or_insert(error);
-            self.stop.store(true, Ordering::Relaxed);
-        }
     }
 
     /// Time left of the run, from the epochs done and the one under way.
@@ -109,7 +77,6 @@ impl Observer for Console<'_> {
     fn scanned(&mut self, dataset: &Dataset) {
         self.scanning.clear();
         findings::print(dataset, self.printer);
-        self.findings.push_str(&findings::full_text(dataset));
     }
 
     fn note(&mut self, message: &str) {
@@ -139,7 +106,6 @@ impl Observer for Console<'_> {
     }
 
     fn started(&mut self, run: &Started<'_>) {
-        self.names.clone_from(&run.train.names);
         self.printer.say(&format!("\n{}\n", run.summary));
         self.printer.say(&format!(
             "{} {}, {} instructions; results go to {}",
@@ -154,9 +120,6 @@ impl Observer for Console<'_> {
             run.epochs,
             run.batches
         ));
-        self.results = Some(Results::open(&self.folder, run.epoch));
-        let written = write_file(&self.folder.join("findings.txt"), self.findings.as_bytes());
-        self.keep(written);
     }
 
     fn batch(&mut self, batch: &BatchDone) {
@@ -220,10 +183,5 @@ impl Observer for Console<'_> {
         self.spent.0 += epoch.elapsed;
         self.spent.1 += 1;
         self.current = Current::default();
-        let written = match &mut self.results {
-            Some(results) => results.add(epoch),
-            None => Ok(()),
-        };
-        self.keep(written);
     }
 }

@@ -3,7 +3,7 @@
 //! A command is a plain function in `commands` that takes its parsed arguments and a [`printer::Printer`] and returns an
 //! exit code. Results go to standard output, everything for people to standard error.
 //! Exit codes: 0 done; 1 the input is bad or a check that was asked for failed; 2 wrong use, or a failure of our own;
-//! 130 a training that Ctrl-C stopped.
+//! 130 a training or a video that Ctrl-C stopped.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -13,14 +13,21 @@ pub mod commands;
 pub mod console;
 pub mod demo;
 pub mod errors;
+pub mod event_log;
 pub mod findings;
+pub mod gallery;
+pub mod interrupt;
 pub mod live;
 pub mod output;
+pub mod page;
 pub mod printer;
 pub mod progress;
+pub mod recorder;
+pub mod report;
 pub mod results;
 pub mod run_dir;
 pub mod sources;
+pub mod tensorboard;
 pub mod zoo;
 
 use args::{Cli, Command};

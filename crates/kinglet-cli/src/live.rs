@@ -3,7 +3,7 @@
 //! Pictures are drawn by a thread of their own. Where it is still busy, the next ones are left out, so that the training
 //! never waits. Clocks decide when pictures are taken, and nothing else.
 
-use crate::commands::detect::counts;
+use crate::commands::detect_output::counts;
 use crate::errors::CliError;
 use crate::printer::Printer;
 use crate::results::{Results, row_of};

@@ -1,28 +1,119 @@
 //! Writing files: each appears whole or not at all.
 
 use crate::errors::CliError;
-use std::io::Write;
-use std::path::Path;
+use kinglet_eval::Figure;
+use kinglet_vision::Image;
+use kinglet_vision::encode::{jpeg_bytes, png_bytes};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
 
 /// Writes a file through a temporary one in the same folder, creating the folder where it is missing.
 ///
 /// # Errors
 /// A folder that cannot be written, or a full disk; nothing is left behind then.
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    create_folder(folder)?;
-    let mut name = std::ffi::OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = folder.join(name);
-    let written = std::fs::File::create(&temporary)
-        .and_then(|mut file| file.write_all(bytes))
-        .and_then(|()| std::fs::rename(&temporary, path));
-    written.map_err(|error| {
-        // Best effort: the first error is the one to report.
-        let _ = std::fs::remove_file(&temporary);
-        CliError::write(path, &error)
-    })
+    write_checked(path, bytes, |_| Ok(()))
+}
+
+/// The same, where the written file takes its name only if `check` of the temporary one succeeds.
+///
+/// # Errors
+/// As [`write_file`], and those of `check`.
+pub fn write_checked<T>(
+    path: &Path,
+    bytes: &[u8],
+    check: impl FnOnce(&Path) -> Result<T, CliError>,
+) -> Result<T, CliError> {
+    let mut file = GrowingFile::create(path)?;
+    file.write(bytes)?;
+    let checked = check(file.so_far()?)?;
+    file.finish()?;
+    Ok(checked)
+}
+
+/// A file that grows under a temporary name in its folder, and takes its own when it is finished.
+#[derive(Debug)]
+pub struct GrowingFile {
+    path: PathBuf,
+    temporary: PathBuf,
+    file: BufWriter<std::fs::File>,
+    finished: bool,
+}
+
+impl GrowingFile {
+    /// Begins a file, creating the folder where it is missing.
+    ///
+    /// # Errors
+    /// A folder that cannot be written.
+    pub fn create(path: &Path) -> Result<Self, CliError> {
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        create_folder(folder)?;
+        let mut name = std::ffi::OsString::from(".");
+        name.push(path.file_name().unwrap_or_default());
+        name.push(format!(".{}.tmp", std::process::id()));
+        let temporary = folder.join(name);
+        let file = std::fs::File::create(&temporary).map_err(|error| CliError::write(path, &error))?;
+        Ok(GrowingFile { path: path.to_owned(), temporary, file: BufWriter::new(file), finished: false })
+    }
+
+    /// Adds bytes.
+    ///
+    /// # Errors
+    /// A full disk.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), CliError> {
+        self.file.write_all(bytes).map_err(|error| CliError::write(&self.path, &error))
+    }
+
+    /// The file as it lies under its temporary name.
+    fn so_far(&mut self) -> Result<&Path, CliError> {
+        self.file.flush().map_err(|error| CliError::write(&self.path, &error))?;
+        Ok(&self.temporary)
+    }
+
+    /// Gives the file its name.
+    ///
+    /// # Errors
+    /// A full disk, or a name that is taken by a folder.
+    pub fn finish(mut self) -> Result<(), CliError> {
+        self.so_far()?;
+        std::fs::rename(&self.temporary, &self.path).map_err(|error| CliError::write(&self.path, &error))?;
+        self.finished = true;
+        Ok(())
+    }
+}
+
+impl Drop for GrowingFile {
+    fn drop(&mut self) {
+        if !self.finished {
+            // Best effort: there has been an error already, and that is the one to report.
+            let _ = std::fs::remove_file(&self.temporary);
+        }
+    }
+}
+
+/// Quality of JPEG pictures.
+const QUALITY: u8 = 90;
+
+/// Writes a picture, as JPEG where the name ends so and else as PNG.
+///
+/// # Errors
+/// As [`write_file`].
+pub fn write_picture(path: &Path, image: &Image) -> Result<(), CliError> {
+    let is_jpeg = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("jpg") || e.eq_ignore_ascii_case("jpeg"));
+    let bytes = if is_jpeg { jpeg_bytes(image, QUALITY) } else { png_bytes(image) };
+    let bytes = bytes.map_err(|error| CliError::input(format!("cannot encode `{}`: {error}", path.display())))?;
+    write_file(path, &bytes)
+}
+
+/// Writes a chart, as SVG where the name ends so and else as a picture.
+///
+/// # Errors
+/// As [`write_file`].
+pub fn write_chart(path: &Path, figure: &Figure) -> Result<(), CliError> {
+    if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("svg")) {
+        return write_file(path, figure.to_svg().as_bytes());
+    }
+    write_picture(path, &figure.to_image())
 }
 
 /// Creates a folder and its parents.

@@ -5,10 +5,10 @@
 
 use crate::errors::CliError;
 use crate::output::write_file;
+use kinglet_eval::figure::Figure;
 use kinglet_eval::plots::{Series, plot_history};
 use kinglet_eval::table::general;
 use kinglet_train::events::EpochDone;
-use kinglet_vision::Image;
 use std::path::{Path, PathBuf};
 
 /// The columns, in order.
@@ -28,6 +28,9 @@ pub const COLUMNS: [&str; 14] = [
     "x/lr1",
     "x/lr2",
 ];
+
+/// The columns that only a validation measures.
+const VALIDATION: std::ops::Range<usize> = 4..11;
 
 /// The rows of a run, kept in step with its file.
 #[derive(Debug, Clone)]
@@ -58,6 +61,13 @@ pub fn row_of(epoch: &EpochDone) -> [f64; 14] {
     }
     row[11..14].copy_from_slice(&epoch.lrs);
     row
+}
+
+/// The names and numbers of an epoch that were measured, without its own number.
+pub fn measured(epoch: &EpochDone) -> Vec<(&'static str, f64)> {
+    let all = COLUMNS.into_iter().zip(row_of(epoch)).enumerate().skip(1);
+    let is_measured = |at: usize| epoch.validation.is_some() || !VALIDATION.contains(&at);
+    all.filter(|(at, _)| is_measured(*at)).map(|(_, pair)| pair).collect()
 }
 
 impl Results {
@@ -105,16 +115,29 @@ impl Results {
         text
     }
 
-    /// The curves: ten small charts, as `results.png`.
-    pub fn plot(&self) -> Image {
-        let charts: Vec<(String, Vec<Series>)> = [1, 2, 3, 4, 5, 8, 9, 10, 6, 7]
+    /// The curves as `results.png` has them: ten small charts in two rows.
+    pub fn plot(&self) -> Figure {
+        self.charts([1, 2, 3, 4, 5, 8, 9, 10, 6, 7], 5)
+    }
+
+    /// The same in narrow rows, for a page.
+    pub fn plot_narrow(&self) -> Figure {
+        self.charts([1, 2, 3, 8, 9, 10, 4, 5, 6, 7], 3)
+    }
+
+    /// A chart for each of some columns. Epochs without a validation leave gaps.
+    fn charts(&self, shown: [usize; 10], columns: usize) -> Figure {
+        let is_gap = |row: &[f64; 14], at: usize| VALIDATION.contains(&at) && row[VALIDATION].iter().all(|v| *v == 0.0);
+        let charts: Vec<(String, Vec<Series>)> = shown
             .into_iter()
             .map(|column| {
-                let points = self.rows.iter().map(|row| (row[0], row[column])).collect();
+                let points =
+                    self.rows.iter().map(|row| (row[0], if is_gap(row, column) { f64::NAN } else { row[column] }));
+                let points = points.collect();
                 (COLUMNS[column].to_owned(), vec![Series { name: String::new(), points }])
             })
             .collect();
-        plot_history(&charts, 5)
+        plot_history(&charts, columns)
     }
 }
 

@@ -126,6 +126,39 @@ pub fn evaluate(detections: &[Scored], label_classes: &[usize]) -> ApTable {
     ApTable { classes, best }
 }
 
+/// Mean over classes of the average precision at one threshold. `found` holds class, score and whether it is right, in
+/// any order; equal scores count in the order given. `labels` holds the number of labels of each class.
+pub(crate) fn mean_average_precision(
+    found: &[(usize, f64, bool)],
+    labels: &std::collections::BTreeMap<usize, usize>,
+) -> f64 {
+    let mut by_class: std::collections::BTreeMap<usize, Vec<(f64, bool)>> =
+        labels.keys().map(|class| (*class, Vec::new())).collect();
+    for &(class, score, right) in found {
+        if let Some(own) = by_class.get_mut(&class) {
+            own.push((score, right));
+        }
+    }
+    let of_class = |(class, own): (&usize, &mut Vec<(f64, bool)>)| {
+        own.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let (recall, precision) = recall_and_precision(labels[class], own.iter().map(|one| one.1));
+        if own.is_empty() { 0.0 } else { average_precision(&recall, &precision) }
+    };
+    by_class.iter_mut().map(of_class).sum::<f64>() / labels.len().max(1) as f64
+}
+
+/// Recall and precision after each detection, in order of falling score.
+fn recall_and_precision(labels: usize, correct: impl Iterator<Item = bool>) -> (Vec<f64>, Vec<f64>) {
+    let mut positives = 0.0;
+    correct
+        .enumerate()
+        .map(|(i, correct)| {
+            positives += f64::from(u8::from(correct));
+            (positives / (labels as f64 + EPS), positives / (i + 1) as f64)
+        })
+        .unzip()
+}
+
 /// `detections` in order of falling score.
 fn class_curves(class: usize, labels: usize, detections: &[&Scored]) -> ClassCurves {
     let mut curves = ClassCurves {
@@ -143,19 +176,11 @@ fn class_curves(class: usize, labels: usize, detections: &[&Scored]) -> ClassCur
     }
     let at = |i: usize| i as f64 / (CURVE_POINTS - 1) as f64;
     for level in 0..10 {
-        let mut positives = 0.0;
         let counted: Vec<&&Scored> = detections.iter().filter(|detection| !detection.ignored[level]).collect();
         if counted.is_empty() {
             continue;
         }
-        let (recall, precision): (Vec<f64>, Vec<f64>) = counted
-            .iter()
-            .enumerate()
-            .map(|(i, detection)| {
-                positives += f64::from(u8::from(detection.correct[level]));
-                (positives / (labels as f64 + EPS), positives / (i + 1) as f64)
-            })
-            .unzip();
+        let (recall, precision) = recall_and_precision(labels, counted.iter().map(|one| one.correct[level]));
         curves.ap[level] = average_precision(&recall, &precision);
         if level == 0 {
             // Scores fall; their negatives rise, as interpolation wants it.

@@ -56,22 +56,16 @@ pub fn excuses(detections: &[Detection], ignored: &[IgnoredBox]) -> Vec<f32> {
 
 /// For each detection, whether it is a true positive at each of [`IOU_THRESHOLDS`].
 pub fn match_detections(detections: &[Detection], labels: &[LabelBox]) -> Vec<[bool; 10]> {
-    let mut correct = vec![[false; 10]; detections.len()];
+    matched_labels(detections, labels).into_iter().map(|found| found.map(|label| label.is_some())).collect()
+}
+
+/// For each detection, which label it finds at each of [`IOU_THRESHOLDS`].
+pub fn matched_labels(detections: &[Detection], labels: &[LabelBox]) -> Vec<[Option<usize>; 10]> {
+    let mut found = vec![[None; 10]; detections.len()];
     let mut by_score: Vec<usize> = (0..detections.len()).collect();
     by_score.sort_by(|&a, &b| detections[b].score.total_cmp(&detections[a].score));
-    let best: Vec<Option<(usize, f32)>> = detections
-        .iter()
-        .map(|detection| {
-            let mut best: Option<(usize, f32)> = None;
-            for (index, label) in labels.iter().enumerate() {
-                let overlap = if label.class == detection.class { iou(label.xyxy, detection.xyxy) } else { 0.0 };
-                if overlap > best.map_or(0.0, |(_, most)| most) {
-                    best = Some((index, overlap));
-                }
-            }
-            best
-        })
-        .collect();
+    let best: Vec<Option<(usize, f32)>> =
+        detections.iter().map(|detection| best_label(detection, labels, |class| class == detection.class)).collect();
     // A detection's best label is the same at every threshold, so its pairs are found once.
     for (level, &threshold) in IOU_THRESHOLDS.iter().enumerate() {
         let mut taken = vec![false; labels.len()];
@@ -81,11 +75,27 @@ pub fn match_detections(detections: &[Detection], labels: &[LabelBox]) -> Vec<[b
                 && !taken[label]
             {
                 taken[label] = true;
-                correct[index][level] = true;
+                found[index][level] = Some(label);
             }
         }
     }
-    correct
+    found
+}
+
+/// The label of some classes that a detection overlaps most, and the IoU; the first of equal ones.
+pub(crate) fn best_label(
+    detection: &Detection,
+    labels: &[LabelBox],
+    is_wanted: impl Fn(usize) -> bool,
+) -> Option<(usize, f32)> {
+    let mut best: Option<(usize, f32)> = None;
+    for (index, label) in labels.iter().enumerate().filter(|(_, label)| is_wanted(label.class)) {
+        let overlap = iou(label.xyxy, detection.xyxy);
+        if overlap > best.map_or(0.0, |(_, most)| most) {
+            best = Some((index, overlap));
+        }
+    }
+    best
 }
 
 #[cfg(test)]

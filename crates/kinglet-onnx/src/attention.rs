@@ -12,7 +12,6 @@ impl Builder<'_> {
         let name = self.owner(op.projection[0]);
         let (c, depth) = (s.c, s.c / op.heads);
         let scale = (1.0 / (depth as f64).sqrt()) as f32;
-        let heads = [s.n, op.heads, depth, s.pixels()].map(|d| d as i64);
         let [q, k, v] = ["q", "k", "v"].map(|what| what.to_owned());
         let mut split = Vec::with_capacity(3);
         for (j, (input, what)) in inputs.iter().zip([&q, &k, &v]).enumerate() {
@@ -21,8 +20,8 @@ impl Builder<'_> {
             let bias = self.params.get(op.projection[1])[j * c..][..c].iter().map(|b| b * factor).collect();
             let part = format!("{name}.{what}");
             let projected = self.conv(&part, input, (&[c, c, 1, 1], weight), Some(bias), &POINTWISE);
-            let shape = self.ints(format!("{part}.shape"), &heads);
-            split.push(self.node("Reshape", format!("{part}.heads"), &[&projected, &shape], vec![])); // [n, heads, d, p]
+            let heads = [0, op.heads as i64, depth as i64, -1];
+            split.push(self.reshape(&projected, &format!("{part}.heads"), &heads)); // [n, heads, d, p]
         }
         let last_two = || vec![("perm", Ints(vec![0, 1, 3, 2]))];
         let queries = self.node("Transpose", format!("{name}.queries"), &[&split[0]], last_two());
@@ -31,8 +30,7 @@ impl Builder<'_> {
         let values = self.node("Transpose", format!("{name}.values"), &[&split[2]], last_two());
         let mixed = self.node("MatMul", format!("{name}.mixed"), &[&weights, &values], vec![]); // [n, heads, p, d]
         let mixed = self.node("Transpose", format!("{name}.mixed.t"), &[&mixed], last_two());
-        let shape = self.ints(format!("{name}.shape"), &[s.n, c, s.h, s.w].map(|d| d as i64));
-        let joined = self.node("Reshape", format!("{name}.joined"), &[&mixed, &shape], vec![]);
+        let joined = self.reshape_like(&mixed, &format!("{name}.joined"), inputs[0], s);
         let (weight, bias) = (self.params.get(op.output[0]).to_vec(), self.params.get(op.output[1]).to_vec());
         let out = self.owner(op.output[0]);
         self.conv(&out, &joined, (&[c, c, 1, 1], weight), Some(bias), &POINTWISE)

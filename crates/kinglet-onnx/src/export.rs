@@ -1,37 +1,87 @@
 //! From a model to the bytes of an ONNX file.
 
-use crate::proto::{Model as File, ValueInfo};
+use crate::letterbox::{Geometry, LETTERBOXED, letterbox};
+use crate::proto::{Dim, ElementType, Model as File, ValueInfo};
+use crate::suppress::{COLUMNS, Suppression, suppress};
 use crate::{head, lower, metadata};
 use kinglet_nn::{Model, SizeError};
 use kinglet_tensor::Shape;
+use kinglet_vision::Letterbox;
 
 /// The oldest operator set that can be written.
 pub const MIN_OPSET: u32 = 12;
 /// The newest operator set that can be written.
 pub const MAX_OPSET: u32 = 17;
 
-const INPUT: &str = "images";
-const DECODED: &str = "output0";
+/// Name of the input.
+pub const INPUT: &str = "images";
+/// Name of the output, except of raw levels.
+pub const OUTPUT: &str = "output0";
+/// Decoded rows in pixels of the network's input, where they are not the output.
+pub(crate) const DECODED: &str = "decode";
+
+/// What the names of raw levels begin with.
+pub(crate) const RAW: &str = "raw";
+
+/// Name of a raw level.
+pub(crate) fn raw_name(level: usize) -> String {
+    format!("{RAW}{level}")
+}
+
+/// What the file takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Input {
+    /// `images` `[n, 3, h, w]`: RGB from 0 to 1, letterboxed by the caller.
+    Floats,
+    /// `images` `[n, h, w, 3]`: bytes, RGB, of pictures of this height and width; of any size where sizes are free.
+    /// Boxes are in pixels of the picture.
+    Pictures([usize; 2]),
+}
+
+/// What the file gives.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Output {
+    /// `output0` `[n, cells, 5 + nc]`: centre, size (pixels), objectness, class probabilities.
+    Decoded,
+    /// `output0` `[n, max_det, 6]`: left, top, right, bottom, score, class; rows of zeros after the last detection.
+    Detections(Suppression),
+    /// The raw levels `raw0`, `raw1`, ... `[n, anchors x (5 + nc), h, w]`.
+    Raw,
+}
 
 /// What to export.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ExportOptions {
-    /// Height and width of the input.
+    /// Height and width of the network's input; for pictures, those to fit into.
     pub size: [usize; 2],
     /// Images at once.
     pub batch: usize,
+    /// Batch, height and width are chosen by who runs the file.
+    pub dynamic: bool,
     /// Version of the operator set, 12 to 17.
     pub opset: u32,
+    /// What goes in.
+    pub input: Input,
+    /// What comes out.
+    pub output: Output,
     /// Class names by number; where empty, `class0`, `class1`, ...
     pub names: Vec<String>,
-    /// One output `output0` `[n, cells, 5 + nc]` with boxes in pixels; otherwise the raw levels `raw0`, `raw1`, ...
-    /// `[n, anchors x (5 + nc), h, w]`.
-    pub decode: bool,
+    /// Text entries beside those that every file has.
+    pub metadata: Vec<(String, String)>,
 }
 
 impl Default for ExportOptions {
     fn default() -> Self {
-        ExportOptions { size: [640; 2], batch: 1, opset: MAX_OPSET, names: Vec::new(), decode: true }
+        ExportOptions {
+            size: [640; 2],
+            batch: 1,
+            dynamic: false,
+            opset: MAX_OPSET,
+            input: Input::Floats,
+            output: Output::Decoded,
+            names: Vec::new(),
+            metadata: Vec::new(),
+        }
     }
 }
 
@@ -51,6 +101,12 @@ pub enum ExportError {
     /// A batch of no images.
     #[error("a batch needs at least one image, found 0")]
     EmptyBatch,
+    /// Pictures without pixels, or an output without rows.
+    #[error("expected at least 1 for {what}, found 0")]
+    Zero {
+        /// What is empty.
+        what: &'static str,
+    },
     /// Class names that do not fit the head.
     #[error("expected {expected} class names, as many as the head has classes, found {found}")]
     Names {
@@ -76,7 +132,7 @@ pub enum ExportError {
     },
 }
 
-/// Exports a model as an ONNX file: input `images` `[n, 3, h, w]`, RGB in 0..=1.
+/// Exports a model as an ONNX file.
 ///
 /// # Errors
 /// Options that the model or the format cannot follow, or parameters without finite values.
@@ -92,39 +148,91 @@ pub fn export_model(model: &Model, options: &ExportOptions) -> Result<File, Expo
     let names = check(model, options)?;
     // Recording declares parameters, so it needs a model of its own; they are all known already.
     let mut model = model.clone();
-    let recording = model.record(options.batch, options.size)?;
-    let mut b = lower::Builder::new(&model.spec.name, INPUT, &model.params, options.opset);
-    let raw_names: Vec<String> = (0..recording.graph.outputs().len()).map(|level| format!("raw{level}")).collect();
-    if options.decode {
-        b.reserve(DECODED);
-    } else {
-        raw_names.iter().for_each(|name| b.reserve(name));
-    }
+    let stride = model.max_stride();
+    let plan = plan(options, stride);
+    let size = plan.map_or(options.size, |plan| [plan.out.1, plan.out.0]);
+    let recording = model.record(options.batch, size)?;
+    let mut b = lower::Builder::new(&model.spec.name, INPUT, &model.params, options.opset, options.dynamic);
+    let raw_names: Vec<String> = (0..recording.graph.outputs().len()).map(raw_name).collect();
+    raw_names.iter().for_each(|name| b.reserve(name));
+    [OUTPUT, DECODED, LETTERBOXED].iter().for_each(|name| b.reserve(name));
+    let placement = (options.input != Input::Floats).then(|| {
+        b.set_network_input(LETTERBOXED.to_owned());
+        let geometry = match plan {
+            Some(plan) => Geometry::Planned(plan),
+            None => Geometry::Free { size: options.size, stride },
+        };
+        letterbox(&mut b, INPUT, options.batch, &geometry)
+    });
     for node in recording.graph.nodes() {
         let shapes: Vec<Shape> = node.inputs.iter().map(|&v| recording.graph.shape(v)).collect();
         b.lower(node, &shapes);
     }
     let raw: Vec<(String, Shape)> =
         recording.graph.outputs().iter().map(|&v| (b.value(v).to_owned(), recording.graph.shape(v))).collect();
-    let outputs = if options.decode {
-        let shape = head::decode(&mut b, &model.head(), &raw, DECODED);
-        vec![ValueInfo::fixed(DECODED, &shape)]
-    } else {
-        for (name, (value, _)) in raw_names.iter().zip(&raw) {
-            b.output_node("Identity", name, &[value], vec![]);
-        }
-        raw_names.iter().zip(&raw).map(|(name, (_, s))| ValueInfo::fixed(name, &[s.n, s.c, s.h, s.w])).collect()
+    let head = model.head();
+    let dim = |name: &str, extent: usize| match options.dynamic {
+        true => Dim::Named(name.to_owned()),
+        false => Dim::Fixed(extent),
     };
-    let [h, w] = options.size;
-    b.graph.inputs = vec![ValueInfo::fixed(INPUT, &[options.batch, model.spec.image.channels, h, w])];
-    b.graph.outputs = outputs;
+    let batch = || dim("batch", options.batch);
+    let rows = match options.output {
+        Output::Raw => Vec::new(),
+        Output::Decoded => {
+            head::decode(&mut b, &head, &raw, if placement.is_some() { DECODED } else { OUTPUT });
+            if let Some(placement) = &placement {
+                placement.rows(&mut b, DECODED, head.values(), OUTPUT);
+            }
+            let cells = head.cells(&recording.head_shapes());
+            vec![batch(), dim("anchors", cells), Dim::Fixed(head.values())]
+        }
+        Output::Detections(suppression) => {
+            head::decode(&mut b, &head, &raw, DECODED);
+            suppress(&mut b, head.nc, DECODED, &suppression, placement.as_ref(), OUTPUT);
+            vec![batch(), Dim::Fixed(suppression.max_det), Dim::Fixed(COLUMNS)]
+        }
+    };
+    let value = |name: &str, element, shape| ValueInfo { name: name.to_owned(), element, shape };
+    b.graph.outputs = match options.output {
+        Output::Raw => {
+            let mut outputs = Vec::new();
+            for (name, (from, s)) in raw_names.iter().zip(&raw) {
+                b.output_node("Identity", name, &[from], vec![]);
+                let [h, w] = ["height", "width"].map(|side| format!("{name}_{side}"));
+                let shape = vec![batch(), Dim::Fixed(s.c), dim(&h, s.h), dim(&w, s.w)];
+                outputs.push(value(name, ElementType::F32, shape));
+            }
+            outputs
+        }
+        _ => vec![value(OUTPUT, ElementType::F32, rows)],
+    };
+    let channels = Dim::Fixed(model.spec.image.channels);
+    let sides = |[h, w]: [usize; 2]| [dim("height", h), dim("width", w)];
+    b.graph.inputs = vec![match options.input {
+        Input::Floats => {
+            let [h, w] = sides(size);
+            value(INPUT, ElementType::F32, vec![batch(), channels, h, w])
+        }
+        Input::Pictures(picture) => {
+            let [h, w] = sides(picture);
+            value(INPUT, ElementType::U8, vec![batch(), h, w, channels])
+        }
+    }];
     Ok(File {
         opset: options.opset,
         producer: "kinglet".into(),
         producer_version: env!("CARGO_PKG_VERSION").into(),
         graph: b.graph,
-        metadata: vec![("stride".into(), model.max_stride().to_string()), ("names".into(), metadata::names(&names))],
+        metadata: metadata::entries(stride, &names, options),
     })
+}
+
+/// The letterbox of pictures of one size.
+fn plan(options: &ExportOptions, stride: usize) -> Option<Letterbox> {
+    match options.input {
+        Input::Pictures([h, w]) if !options.dynamic => Some(Letterbox::plan(h, w, options.size, true, true, stride)),
+        _ => None,
+    }
 }
 
 /// Checks all that can be wrong; gives the class names.
@@ -134,6 +242,12 @@ fn check(model: &Model, options: &ExportOptions) -> Result<Vec<String>, ExportEr
     }
     if options.batch == 0 {
         return Err(ExportError::EmptyBatch);
+    }
+    if matches!(options.input, Input::Pictures(size) if size.contains(&0)) {
+        return Err(ExportError::Zero { what: "the sides of pictures" });
+    }
+    if matches!(options.output, Output::Detections(Suppression { max_det: 0, .. })) {
+        return Err(ExportError::Zero { what: "the number of detections" });
     }
     if model.params.values().len() != model.params.len() {
         return Err(ExportError::NoValues);

@@ -2,7 +2,8 @@
 //!
 //! [`export()`] records a model for one input shape, folds every BatchNorm into its convolution, and writes the operations
 //! as ONNX nodes of NCHW tensors. `wire` and `proto` hold the few messages of the format; `lower` turns operations into
-//! nodes; `head` decodes boxes inside the graph, as YOLOv5's exports do.
+//! nodes; `head` decodes boxes inside the graph, as YOLOv5's exports do; `letterbox` and `suppress` are what may stand
+//! before and after it. [`verify`] runs a written file in another engine and compares.
 //!
 //! Source: the ONNX specification (onnx.ai), operator sets 12 to 17.
 
@@ -11,9 +12,15 @@
 mod attention;
 mod export;
 mod head;
+mod letterbox;
 mod lower;
 mod metadata;
 pub mod proto;
+mod suppress;
+pub mod verify;
 pub mod wire;
 
-pub use export::{ExportError, ExportOptions, MAX_OPSET, MIN_OPSET, export, export_model};
+pub use export::{
+    ExportError, ExportOptions, INPUT, Input, MAX_OPSET, MIN_OPSET, OUTPUT, Output, export, export_model,
+};
+pub use suppress::Suppression;

@@ -1,24 +1,29 @@
 //! Recorded operations to ONNX nodes.
 //!
 //! Shapes: Kinglet's maps are `[n, h, w, c]`, ONNX's are `[n, c, h, w]`; weights have the same order in both.
-//! BatchNorm folds into the convolution before it. Oracle: ONNX Runtime against reference numbers, and the interpreter
-//! in `tests/it/interpreter.rs` against Kinglet's own engine.
+//! BatchNorm folds into the convolution before it. Where sizes are free, no node may depend on those of the recording.
+//! Oracle: ONNX Runtime against reference numbers, and rten against Kinglet's own engine.
 
 use crate::proto::AttributeValue::{Float, Int, Ints, Text};
-use crate::proto::{AttributeValue, Graph, Node, Tensor, TensorData};
+use crate::proto::{AttributeValue, ElementType, Graph, Node, Tensor, TensorData};
 use kinglet_tensor::ops::{BatchNorm, ConvTranspose, ConvUnit, MaxPool, Op, SqueezeExcite};
 use kinglet_tensor::{Activation, ParamId, Params, Shape, Var};
 use std::collections::HashSet;
 
 /// Slices to the end of an axis name this.
-const TO_THE_END: i64 = i64::MAX;
+pub(crate) const TO_THE_END: i64 = i64::MAX;
+
+/// Slope and offset of hard-sigmoid in this family.
+const SIXTH_AND_HALF: [f32; 2] = [1.0 / 6.0, 0.5];
 
 /// Writes nodes and constants; names are unique.
 #[derive(Debug)]
 pub(crate) struct Builder<'a> {
     pub(crate) graph: Graph,
     pub(crate) params: &'a Params,
-    opset: u32,
+    pub(crate) opset: u32,
+    /// Whether batch, height and width are the caller's to choose.
+    pub(crate) dynamic: bool,
     taken: HashSet<String>,
     /// The name of each recorded value that has been lowered.
     values: Vec<String>,
@@ -26,13 +31,18 @@ pub(crate) struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     /// A graph whose input is called `input`.
-    pub(crate) fn new(name: &str, input: &str, params: &'a Params, opset: u32) -> Self {
+    pub(crate) fn new(name: &str, input: &str, params: &'a Params, opset: u32, dynamic: bool) -> Self {
         let graph = Graph { name: name.to_owned(), ..Graph::default() };
         let taken = HashSet::from([input.to_owned()]);
-        Builder { graph, params, opset, taken, values: vec![input.to_owned()] }
+        Builder { graph, params, opset, dynamic, taken, values: vec![input.to_owned()] }
     }
 
-    /// Keeps a name for an output of the graph.
+    /// The value that the network reads, where it is not the graph's input.
+    pub(crate) fn set_network_input(&mut self, name: String) {
+        self.values[0] = name;
+    }
+
+    /// Keeps a name for a value that is looked up by it.
     pub(crate) fn reserve(&mut self, name: &str) {
         self.taken.insert(name.to_owned());
     }
@@ -60,7 +70,7 @@ impl<'a> Builder<'a> {
         self.push(op, name, inputs, attributes)
     }
 
-    /// Appends the node that computes an output, under its reserved name.
+    /// Appends the node that computes an output or another value that is looked up by name, under its reserved name.
     pub(crate) fn output_node(
         &mut self,
         op: &'static str,
@@ -79,7 +89,14 @@ impl<'a> Builder<'a> {
         attributes: Vec<(&'static str, AttributeValue)>,
     ) -> String {
         let inputs = inputs.iter().map(|&i| i.to_owned()).collect();
-        self.graph.nodes.push(Node { op, name: name.clone(), inputs, attributes });
+        self.graph.nodes.push(Node { op, name: name.clone(), second: None, inputs, attributes });
+        name
+    }
+
+    /// Gives the last node a second output; gives its name.
+    pub(crate) fn second_output(&mut self, name: String) -> String {
+        let name = self.unique(name);
+        self.graph.nodes.last_mut().expect("a node was written just now").second = Some(name.clone());
         name
     }
 
@@ -91,6 +108,32 @@ impl<'a> Builder<'a> {
     /// Adds a list of integers.
     pub(crate) fn ints(&mut self, name: impl Into<String>, values: &[i64]) -> String {
         self.constant(name.into(), &[values.len()], TensorData::I64(values.to_vec()))
+    }
+
+    /// One integer without dimensions.
+    pub(crate) fn int(&mut self, name: impl Into<String>, value: i64) -> String {
+        self.constant(name.into(), &[], TensorData::I64(vec![value]))
+    }
+
+    /// The same values under another shape: 0 keeps an extent, -1 is what remains.
+    pub(crate) fn reshape(&mut self, x: &str, name: &str, dims: &[i64]) -> String {
+        let shape = self.ints(format!("{name}.shape"), dims);
+        self.node("Reshape", name, &[x, &shape], vec![])
+    }
+
+    /// Back to the shape of a recorded map `like`: a constant, or read from the map where sizes are free.
+    pub(crate) fn reshape_like(&mut self, x: &str, name: &str, like: &str, s: Shape) -> String {
+        let shape = format!("{name}.shape");
+        let shape = match self.dynamic {
+            true => self.node("Shape", shape, &[like], vec![]),
+            false => self.ints(shape, &[s.n, s.c, s.h, s.w].map(|d| d as i64)),
+        };
+        self.node("Reshape", name, &[x, &shape], vec![])
+    }
+
+    /// Another element type.
+    pub(crate) fn cast(&mut self, x: &str, name: impl Into<String>, to: ElementType) -> String {
+        self.node("Cast", name, &[x], vec![("to", Int(to as i64))])
     }
 
     fn constant(&mut self, name: String, dims: &[usize], data: TensorData) -> String {
@@ -118,8 +161,10 @@ impl<'a> Builder<'a> {
             Op::Activate(activate) => self.activation(activate.0, inputs[0], &place("act")),
             Op::Concat(_) => self.node("Concat", place("concat"), &inputs, vec![("axis", Int(1))]),
             Op::Contract(op) => {
-                let gain = Int(op.gain as i64);
-                self.node("SpaceToDepth", place("contract"), &inputs, vec![("blocksize", gain)])
+                // Slices instead of `SpaceToDepth`, which some engines lack.
+                let gain = op.gain as i64;
+                let from: Vec<[i64; 2]> = (0..gain * gain).map(|i| [i / gain, i % gain]).collect();
+                self.space_to_depth(inputs[0], gain, &from, &place("contract"))
             }
             Op::ConvTranspose(op) => self.conv_transpose(op, inputs[0]),
             Op::Expand(op) => {
@@ -134,7 +179,10 @@ impl<'a> Builder<'a> {
             Op::MaxPool(pool) => self.max_pool(pool, inputs[0], &place("pool")),
             Op::Upsample(upsample) => self.resize(upsample.scale, inputs[0], &place("upsample")),
             Op::ZeroPad(pad) => self.zero_pad(pad.border, inputs[0], &place("pad")),
-            Op::SpaceToDepth(_) => self.space_to_depth(inputs[0], &place("focus")),
+            Op::SpaceToDepth(_) => {
+                // The four pixels in YOLOv5's order.
+                self.space_to_depth(inputs[0], 2, &[[0, 0], [1, 0], [0, 1], [1, 1]], &place("focus"))
+            }
             Op::SqueezeExcite(squeeze) => self.squeeze_excite(squeeze, input_shapes[0], inputs[0]),
         };
         self.values.push(name);
@@ -230,11 +278,11 @@ impl<'a> Builder<'a> {
                 self.node("Clip", name, &[x, &low, &high], vec![])
             }
             Activation::LeakyRelu(slope) => self.node("LeakyRelu", name, &[x], vec![("alpha", Float(slope))]),
-            Activation::HardSigmoid => self.hard_sigmoid(x, name),
+            Activation::HardSigmoid => self.hard_sigmoid(SIXTH_AND_HALF, x, name),
             // The operator of its own came with set 14.
             Activation::HardSwish if self.opset >= 14 => self.node("HardSwish", name, &[x], vec![]),
             Activation::HardSwish => {
-                let gate = self.hard_sigmoid(x, &format!("{name}.gate"));
+                let gate = self.hard_sigmoid(SIXTH_AND_HALF, x, &format!("{name}.gate"));
                 self.node("Mul", name, &[x, &gate], vec![])
             }
             Activation::Sigmoid => self.node("Sigmoid", name, &[x], vec![]),
@@ -251,8 +299,8 @@ impl<'a> Builder<'a> {
     }
 
     /// The operator's own default slope is 0.2, so it is always written.
-    fn hard_sigmoid(&mut self, x: &str, name: &str) -> String {
-        self.node("HardSigmoid", name, &[x], vec![("alpha", Float(1.0 / 6.0)), ("beta", Float(0.5))])
+    fn hard_sigmoid(&mut self, [slope, offset]: [f32; 2], x: &str, name: &str) -> String {
+        self.node("HardSigmoid", name, &[x], vec![("alpha", Float(slope)), ("beta", Float(offset))])
     }
 
     fn max_pool(&mut self, pool: &MaxPool, x: &str, name: &str) -> String {
@@ -265,8 +313,7 @@ impl<'a> Builder<'a> {
     }
 
     fn resize(&mut self, scale: usize, x: &str, name: &str) -> String {
-        // Before set 13 the region of interest had to be there even where the mode does not use it.
-        let region = if self.opset < 13 { self.floats(format!("{name}.roi"), &[0], vec![]) } else { String::new() };
+        let region = self.region(name);
         let factor = scale as f32;
         let scales = self.floats(format!("{name}.scales"), &[4], vec![1.0, 1.0, factor, factor]);
         let attributes = vec![
@@ -275,6 +322,19 @@ impl<'a> Builder<'a> {
             ("nearest_mode", Text("floor")),
         ];
         self.node("Resize", name, &[x, &region, &scales], attributes)
+    }
+
+    /// Bilinear, to the extents that the value `sizes` holds.
+    pub(crate) fn resize_to(&mut self, x: &str, sizes: &str, name: &str) -> String {
+        let region = self.region(name);
+        let scales = if self.opset < 13 { self.floats(format!("{name}.scales"), &[0], vec![]) } else { String::new() };
+        let attributes = vec![("mode", Text("linear")), ("coordinate_transformation_mode", Text("half_pixel"))];
+        self.node("Resize", name, &[x, &region, &scales, sizes], attributes)
+    }
+
+    /// The region of interest of `Resize`. Before set 13 it had to be there even where the mode does not use it.
+    fn region(&mut self, name: &str) -> String {
+        if self.opset < 13 { self.floats(format!("{name}.roi"), &[0], vec![]) } else { String::new() }
     }
 
     fn zero_pad(&mut self, [left, right, top, bottom]: [usize; 4], x: &str, name: &str) -> String {
@@ -301,13 +361,13 @@ impl<'a> Builder<'a> {
         self.node("Slice", name, &inputs, vec![])
     }
 
-    fn space_to_depth(&mut self, x: &str, name: &str) -> String {
-        // (row, column) of the four pixels, in YOLOv5's order.
-        let parts: Vec<String> = [[0, 0], [1, 0], [0, 1], [1, 1]]
+    /// Every `gain`th pixel from each (row, column), as channels.
+    fn space_to_depth(&mut self, x: &str, gain: i64, from: &[[i64; 2]], name: &str) -> String {
+        let parts: Vec<String> = from
             .iter()
             .map(|from| {
                 let part = format!("{name}.{}{}", from[0], from[1]);
-                self.slice(x, &part, &[2, 3], from, &[TO_THE_END; 2], &[2, 2])
+                self.slice(x, &part, &[2, 3], from, &[TO_THE_END; 2], &[gain; 2])
             })
             .collect();
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
@@ -338,29 +398,35 @@ impl<'a> Builder<'a> {
 
     /// The channels as a matrix `[groups, c / groups]`, transposed.
     fn shuffle_channels(&mut self, groups: usize, s: Shape, x: &str, name: &str) -> String {
-        let matrix = self.ints(format!("{name}.matrix"), &[s.n, groups, s.c / groups, s.h, s.w].map(|d| d as i64));
-        let split = self.node("Reshape", format!("{name}.groups"), &[x, &matrix], vec![]);
-        let turned = self.node("Transpose", format!("{name}.t"), &[&split], vec![("perm", Ints(vec![0, 2, 1, 3, 4]))]);
-        let shape = self.ints(format!("{name}.shape"), &[s.n, s.c, s.h, s.w].map(|d| d as i64));
-        self.node("Reshape", name, &[&turned, &shape], vec![])
+        let split = self.reshape(x, &format!("{name}.groups"), &[0, groups as i64, (s.c / groups) as i64, -1]);
+        let turned = self.node("Transpose", format!("{name}.t"), &[&split], vec![("perm", Ints(vec![0, 2, 1, 3]))]);
+        self.reshape_like(&turned, name, x, s)
     }
 
     fn squeeze_excite(&mut self, op: &SqueezeExcite, x_shape: Shape, x: &str) -> String {
         let owner = self.owner(op.reduce[0]);
         let name = owner.rsplit_once('.').map_or(owner.as_str(), |(parent, _)| parent).to_owned();
         let mean = self.node("GlobalAveragePool", format!("{name}.pool"), &[x], vec![]);
-        let hidden = self.linear(op.reduce, [op.hidden, x_shape.c], &mean);
+        let hidden = self.linear(op.reduce, [op.hidden, x_shape.c], &mean, [1.0, 0.0]);
         let hidden = self.activation(Activation::Relu, &hidden, &format!("{name}.act"));
-        let gate = self.linear(op.expand, [x_shape.c, op.hidden], &hidden);
-        let gate = self.activation(Activation::HardSigmoid, &gate, &format!("{name}.gate"));
+        // x / 6 + 1/2 is in the layer: OpenCV (4.6, 5.0) takes a `HardSigmoid` of this slope before any product for h-swish.
+        let gate = self.linear(op.expand, [x_shape.c, op.hidden], &hidden, SIXTH_AND_HALF);
+        let gate = self.hard_sigmoid([1.0, 0.0], &gate, &format!("{name}.gate"));
         let y = self.node("Mul", format!("{name}.scale"), &[x, &gate], vec![]);
         self.activation(op.activation, &y, &format!("{name}.scale.act"))
     }
 
-    /// A linear layer on a map of one pixel: a 1x1 convolution.
-    fn linear(&mut self, [weight, bias]: [ParamId; 2], [rows, columns]: [usize; 2], x: &str) -> String {
+    /// A linear layer on a map of one pixel, times a factor, and an offset: a 1x1 convolution.
+    fn linear(
+        &mut self,
+        [weight, bias]: [ParamId; 2],
+        [rows, columns]: [usize; 2],
+        x: &str,
+        [factor, offset]: [f32; 2],
+    ) -> String {
         let name = self.owner(weight);
-        let (w, b) = (self.params.get(weight).to_vec(), self.params.get(bias).to_vec());
+        let w = self.params.get(weight).iter().map(|w| w * factor).collect();
+        let b = self.params.get(bias).iter().map(|b| b * factor + offset).collect();
         self.conv(&name, x, (&[rows, columns, 1, 1], w), Some(b), &POINTWISE)
     }
 }

@@ -14,6 +14,8 @@ const MAX_BYTES: usize = i32::MAX as usize;
 pub enum ElementType {
     /// `FLOAT`.
     F32 = 1,
+    /// `UINT8`.
+    U8 = 2,
     /// `INT64`.
     I64 = 7,
 }
@@ -57,22 +59,25 @@ pub enum Dim {
     /// A fixed extent.
     Fixed(usize),
     /// One that the caller chooses; equal names are equal extents.
-    Named(&'static str),
+    Named(String),
 }
 
-/// A named input or output of the graph (`ValueInfoProto`), of floats.
+/// A named input or output of the graph (`ValueInfoProto`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ValueInfo {
     /// Its name.
     pub name: String,
+    /// Type of its elements.
+    pub element: ElementType,
     /// Its shape.
     pub shape: Vec<Dim>,
 }
 
 impl ValueInfo {
-    /// A value of fixed shape.
+    /// Floats of fixed shape.
     pub fn fixed(name: impl Into<String>, shape: &[usize]) -> Self {
-        ValueInfo { name: name.into(), shape: shape.iter().map(|&n| Dim::Fixed(n)).collect() }
+        let shape = shape.iter().map(|&n| Dim::Fixed(n)).collect();
+        ValueInfo { name: name.into(), element: ElementType::F32, shape }
     }
 }
 
@@ -83,20 +88,23 @@ impl fmt::Display for ValueInfo {
             .iter()
             .map(|dim| match dim {
                 Dim::Fixed(n) => n.to_string(),
-                Dim::Named(name) => (*name).to_owned(),
+                Dim::Named(name) => name.clone(),
             })
             .collect();
-        write!(f, "{} [{}]", self.name, dims.join(", "))
+        let bytes = if self.element == ElementType::U8 { " uint8" } else { "" };
+        write!(f, "{} [{}]{bytes}", self.name, dims.join(", "))
     }
 }
 
-/// One operation (`NodeProto`). It has one output, which has the node's name.
+/// One operation (`NodeProto`).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
     /// Operator, such as `Conv`.
     pub op: &'static str,
-    /// Name of the node and of its output.
+    /// Name of its first output.
     pub name: String,
+    /// Name of its second output, which few have.
+    pub second: Option<String>,
     /// Names of its inputs; an empty one is an optional input that is left out.
     pub inputs: Vec<String>,
     /// Settings.
@@ -178,7 +186,7 @@ impl ValueInfo {
             // type: TypeProto
             w.message(1, |w| {
                 // tensor_type: TypeProto.Tensor
-                w.int(1, ElementType::F32 as i64); // elem_type
+                w.int(1, self.element as i64); // elem_type
                 w.message(2, |w| {
                     // shape: TensorShapeProto
                     for dim in &self.shape {
@@ -198,7 +206,9 @@ impl Node {
         // An input that is left out still takes its place.
         self.inputs.iter().for_each(|name| w.bytes(1, name.as_bytes())); // input
         w.text(2, &self.name); // output
-        w.text(3, &self.name); // name
+        self.second.iter().for_each(|name| w.text(2, name)); // output
+        // Some readers keep nodes and values in one table, so a node's own name differs from its output's.
+        w.text(3, &format!("{}/{}", self.name, self.op)); // name
         w.text(4, self.op); // op_type
         for (name, value) in &self.attributes {
             w.message(5, |w| value.write(name, w)); // attribute
@@ -257,13 +267,14 @@ mod tests {
         let node = Node {
             op: "Relu",
             name: "y".into(),
+            second: None,
             inputs: vec!["x".into(), String::new()],
             attributes: vec![("a", AttributeValue::Ints(vec![1, 300]))],
         };
         let mut w = Writer::default();
         node.write(&mut w);
-        let mut expected = vec![0x0a, 1, b'x', 0x0a, 0, 0x12, 1, b'y', 0x1a, 1, b'y', 0x22, 4];
-        expected.extend_from_slice(b"Relu");
+        let mut expected = vec![0x0a, 1, b'x', 0x0a, 0, 0x12, 1, b'y', 0x1a, 6];
+        expected.extend_from_slice(b"y/Relu\x22\x04Relu");
         // attribute: name `a`, ints 1 and 300 (0xac 0x02), type 7 in field 20
         expected.extend_from_slice(&[0x2a, 11, 0x0a, 1, b'a', 0x40, 1, 0x40, 0xac, 0x02, 0xa0, 0x01, 7]);
         assert_eq!(w.finish(), expected);

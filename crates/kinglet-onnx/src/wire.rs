@@ -1,7 +1,7 @@
-//! The wire format of protocol buffers, as far as ONNX needs it.
+//! The wire format of protocol buffers, as far as ONNX and TensorBoard need it.
 //!
 //! Source: protobuf.dev, "Encoding". A field is a key (`number << 3 | type`) and a payload: a varint (type 0), or a
-//! length and bytes (type 2), or four bytes (type 5). Oracle: the worked examples of that page, in the tests below.
+//! length and bytes (type 2), or eight (type 1) or four bytes (type 5). Oracle: the worked examples of that page, in the tests below.
 
 /// A message while it is written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -10,6 +10,7 @@ pub struct Writer {
 }
 
 const VARINT: u64 = 0;
+const EIGHT_BYTES: u64 = 1;
 const LENGTH_DELIMITED: u64 = 2;
 const FOUR_BYTES: u64 = 5;
 
@@ -40,6 +41,12 @@ impl Writer {
     /// A `float`.
     pub fn float(&mut self, field: u32, value: f32) {
         self.key(field, FOUR_BYTES);
+        self.bytes.extend_from_slice(&value.to_le_bytes());
+    }
+
+    /// A `double`.
+    pub fn double(&mut self, field: u32, value: f64) {
+        self.key(field, EIGHT_BYTES);
         self.bytes.extend_from_slice(&value.to_le_bytes());
     }
 
@@ -88,6 +95,8 @@ mod tests {
     fn floats_are_little_endian_and_large_fields_take_two_key_bytes() {
         // 1.0 is 0x3f800000; field 2 of type 5 is 2 << 3 | 5 = 0x15.
         assert_eq!(written(|w| w.float(2, 1.0)), [0x15, 0x00, 0x00, 0x80, 0x3f]);
+        // 1.0 is 0x3ff0 and 48 zero bits; field 1 of type 1 is 1 << 3 | 1 = 9.
+        assert_eq!(written(|w| w.double(1, 1.0)), [0x09, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f]);
         // 20 << 3 = 160 = 0b1_0100000.
         assert_eq!(written(|w| w.int(20, 7)), [0xa0, 0x01, 0x07]);
     }

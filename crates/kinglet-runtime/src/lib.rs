@@ -9,10 +9,12 @@ mod compile;
 mod fitted;
 mod plain;
 mod program;
+mod tiles;
 mod weights;
 
 pub use fitted::Fitted;
 pub use program::{Program, StepTiming};
+pub use tiles::{Tile, Tiling};
 
 use kinglet_kernels::infer::Arena;
 use kinglet_nn::{Model, SizeError};

@@ -16,6 +16,12 @@ pub struct Started<'a> {
     pub train: &'a Dataset,
     /// The validation images.
     pub val: Option<&'a Dataset>,
+    /// Images of a validation batch.
+    pub val_batch: usize,
+    /// Side of the images in training.
+    pub img: usize,
+    /// Anchors of each level, in pixels.
+    pub anchors: &'a [Vec<[f32; 2]>],
     /// First epoch, from 0.
     pub epoch: usize,
     /// Epochs of the run.
@@ -120,25 +126,21 @@ pub trait Observer {
     fn transferred(&mut self, _from: &std::path::Path, _transfer: &Transfer) {}
     /// Training begins.
     fn started(&mut self, _run: &Started<'_>) {}
-    /// A batch was made, augmented, and is about to be learnt from: epoch and batch from 0.
+    /// A batch as the model will see it: number of the epoch, number of the batch, pictures and targets.
     fn batch_made(&mut self, _epoch: usize, _index: usize, _batch: &Batch) {}
     /// A batch is done.
     fn batch(&mut self, _batch: &BatchDone) {}
     /// A validation batch is done: done, total.
     fn validating(&mut self, _done: usize, _total: usize) {}
+    /// What the best weights, once all epochs are done, detect in a validation image; boxes in its pixels.
+    fn detected(&mut self, _sample: &Sample, _detections: &[Detection]) {}
     /// A validation image with what was found in it, in pixels of the image; detections of very low scores, too.
     fn validated(&mut self, _sample: &Sample, _detections: &[Detection]) {}
     /// An epoch is done.
     fn epoch(&mut self, _epoch: &EpochDone) {}
 }
 
-/// Hears nothing.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Silent;
-
-impl Observer for Silent {}
-
-/// Two that hear the same, the first one first.
+/// Tells one observer, then another.
 pub struct Both<'a>(pub &'a mut dyn Observer, pub &'a mut dyn Observer);
 
 impl Observer for Both<'_> {
@@ -146,40 +148,60 @@ impl Observer for Both<'_> {
         self.0.scanning(split, done, total);
         self.1.scanning(split, done, total);
     }
+
     fn scanned(&mut self, dataset: &Dataset) {
         self.0.scanned(dataset);
         self.1.scanned(dataset);
     }
+
     fn note(&mut self, message: &str) {
         self.0.note(message);
         self.1.note(message);
     }
+
     fn transferred(&mut self, from: &std::path::Path, transfer: &Transfer) {
         self.0.transferred(from, transfer);
         self.1.transferred(from, transfer);
     }
+
     fn started(&mut self, run: &Started<'_>) {
         self.0.started(run);
         self.1.started(run);
     }
+
     fn batch_made(&mut self, epoch: usize, index: usize, batch: &Batch) {
         self.0.batch_made(epoch, index, batch);
         self.1.batch_made(epoch, index, batch);
     }
+
     fn batch(&mut self, batch: &BatchDone) {
         self.0.batch(batch);
         self.1.batch(batch);
     }
+
     fn validating(&mut self, done: usize, total: usize) {
         self.0.validating(done, total);
         self.1.validating(done, total);
     }
+
+    fn detected(&mut self, sample: &Sample, detections: &[Detection]) {
+        self.0.detected(sample, detections);
+        self.1.detected(sample, detections);
+    }
+
     fn validated(&mut self, sample: &Sample, detections: &[Detection]) {
         self.0.validated(sample, detections);
         self.1.validated(sample, detections);
     }
+
     fn epoch(&mut self, epoch: &EpochDone) {
         self.0.epoch(epoch);
         self.1.epoch(epoch);
     }
 }
+
+/// Hears nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Observer for Silent {}

@@ -276,6 +276,9 @@ impl Trainer {
             summary: &summary,
             train: &self.train,
             val: self.val.as_ref().map(|l| &**l.dataset()),
+            val_batch: self.val.as_ref().map_or(0, |l| l.options().batch),
+            img: self.options.img,
+            anchors: &self.step.model.anchors,
             epoch: self.progress.epochs_done,
             epochs: self.options.epochs,
             batches,
@@ -370,10 +373,10 @@ impl Trainer {
             let Some(batch) = iter.next() else { break };
             waiting += asked.elapsed();
             batch.findings.iter().for_each(|f| observer.note(&f.to_string()));
+            observer.batch_made(epoch, index, &batch);
             let iteration = index + batches * epoch;
             let rates = warmup.at(iteration, factor);
             lrs = rates.lrs;
-            observer.batch_made(epoch, index, &batch);
             let (parts, size) = self.forward_backward(epoch, index, &batch)?;
             if !parts.iter().sum::<f64>().is_finite() {
                 let value = parts.iter().sum();
@@ -454,9 +457,11 @@ impl Trainer {
     fn validate_file(&mut self, path: &Path, observer: &mut dyn Observer) -> Result<Validation, TrainError> {
         let loaded = checkpoint::load_model(path)?;
         let loader = self.val.as_ref().expect("the caller has seen it");
-        let progress = &mut |done, all| observer.validating(done, all);
+        let observer = RefCell::new(observer);
+        let progress = &mut |done, all| observer.borrow_mut().validating(done, all);
+        let sink = &mut |sample: &_, found: &[_]| observer.borrow_mut().detected(sample, found);
         let mut detector = Detector::new(loaded.model);
-        validate(&mut detector, loader, &nms_options(), None, progress, &mut |_, _| ())
+        validate(&mut detector, loader, &nms_options(), None, progress, sink)
     }
 
     /// Saves the averaged weights, with all that a run needs to go on where `resumable`.

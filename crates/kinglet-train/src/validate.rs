@@ -4,13 +4,13 @@ use crate::TrainError;
 use crate::assign::{Level, Target};
 use crate::events::Validation;
 use crate::loss::Loss;
-use kinglet_data::{Ignored, IgnoredRegion, Loader, Sample};
+use kinglet_data::{Dataset, Ignored, IgnoredRegion, Loader, Sample};
 use kinglet_eval::matching::{IgnoredBox, LabelBox};
 use kinglet_eval::metrics::Evaluator;
 use kinglet_nn::Head;
-use kinglet_runtime::Detector;
+use kinglet_runtime::{Detector, Tiling, Timing};
 use kinglet_tensor::Shape;
-use kinglet_vision::{Detection, NmsOptions, cxcywh_to_xyxy, nms};
+use kinglet_vision::{DecodeError, Detection, Limits, NmsOptions, cxcywh_to_xyxy, decode, nms};
 use std::time::{Duration, Instant};
 
 /// YOLOv5's settings for a validation: every class above 0.001, IoU 0.6, 300 detections.
@@ -92,4 +92,43 @@ pub fn validate(
     let images = dataset.samples.len().max(1) as f64;
     let speed_ms = [preprocess, inference, post].map(|d| d.as_secs_f64() * 1e3 / images);
     Ok(Validation { report: evaluator.finish(&dataset.names), losses, speed_ms, shape })
+}
+
+/// What came of an image: its detections, or why it cannot be decoded.
+pub type Seen<'a> = Result<&'a [Detection], &'a DecodeError>;
+
+/// Validates on whole images in tiles; they are read one after another, at their own size. `sink` hears of images
+/// that cannot be decoded as well; they count nowhere. The rest is as with [`validate`].
+///
+/// # Errors
+/// As [`validate`].
+pub fn validate_tiled(
+    detector: &mut Detector,
+    dataset: &Dataset,
+    side: usize,
+    tiling: &Tiling,
+    options: &NmsOptions,
+    progress: &mut dyn FnMut(usize, usize),
+    sink: &mut dyn FnMut(&Sample, Seen<'_>),
+) -> Result<Validation, TrainError> {
+    let mut evaluator = Evaluator::new(detector.model().head().nc);
+    let (mut total, mut shape) = (Timing::default(), [1, side, side]);
+    for (index, sample) in dataset.samples.iter().enumerate() {
+        match decode::read(&sample.path, &Limits::default()) {
+            Ok(decoded) => {
+                let (found, [height, width], timing) =
+                    detector.detect_tiled(&decoded.image, [side; 2], tiling, options)?;
+                total += timing;
+                shape = [1, height, width];
+                let (labels, ignored) = label_boxes(sample);
+                evaluator.add_image(index, &found, &labels, &ignored);
+                sink(sample, Ok(&found));
+            }
+            Err(error) => sink(sample, Err(&error)),
+        }
+        progress(index + 1, dataset.samples.len());
+    }
+    let images = dataset.samples.len().max(1) as f64;
+    let speed_ms = [total.preprocess, total.inference, total.nms].map(|d| d.as_secs_f64() * 1e3 / images);
+    Ok(Validation { report: evaluator.finish(&dataset.names), losses: [0.0; 3], speed_ms, shape })
 }

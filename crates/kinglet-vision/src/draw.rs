@@ -135,22 +135,42 @@ fn text_size(image: &Image, thickness: usize) -> f32 {
     (side * 0.028).max(12.0).max(thickness as f32 * 5.0)
 }
 
+/// A box to draw.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DrawnBox {
+    /// Left, top, right, bottom in pixels.
+    pub xyxy: [f32; 4],
+    /// Higher ones lie on top.
+    pub score: f32,
+    /// What the label says, without the score.
+    pub text: String,
+    /// Of frame and label.
+    pub colour: [u8; 3],
+}
+
 /// Draws a frame and a label for each detection, the best ones on top.
 ///
 /// A class without a name is shown by its number.
 pub fn draw_detections(image: &mut Image, detections: &[Detection], names: &[String], options: &DrawOptions) {
+    let drawn = detections.iter().map(|d| {
+        let text = names.get(d.class).map_or_else(|| d.class.to_string(), Clone::clone);
+        DrawnBox { xyxy: d.xyxy, score: d.score, text, colour: class_colour(d.class) }
+    });
+    draw_boxes(image, drawn.collect(), options);
+}
+
+/// Draws boxes with their labels, the best ones on top.
+pub fn draw_boxes(image: &mut Image, mut boxes: Vec<DrawnBox>, options: &DrawOptions) {
     let thickness = if options.line_thickness == 0 { default_thickness(image) } else { options.line_thickness };
-    let mut order: Vec<&Detection> = detections.iter().collect();
-    order.sort_by(|a, b| a.score.total_cmp(&b.score));
-    for detection in &order {
-        draw_rectangle(image, detection.xyxy, thickness, class_colour(detection.class));
+    boxes.sort_by(|a, b| a.score.total_cmp(&b.score));
+    for drawn in &boxes {
+        draw_rectangle(image, drawn.xyxy, thickness, drawn.colour);
     }
     if options.hide_labels {
         return;
     }
-    for detection in order {
-        let name = names.get(detection.class).map_or_else(|| detection.class.to_string(), Clone::clone);
-        let text = if options.hide_conf { name } else { format!("{name} {:.2}", detection.score) };
-        draw_label(image, detection.xyxy, &text, thickness, class_colour(detection.class));
+    for DrawnBox { xyxy, score, text, colour } in &boxes {
+        let text = if options.hide_conf { text.clone() } else { format!("{text} {score:.2}") };
+        draw_label(image, *xyxy, &text, thickness, *colour);
     }
 }

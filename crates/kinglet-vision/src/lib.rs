@@ -15,6 +15,7 @@ pub mod letterbox;
 mod neighbours;
 pub mod nms;
 pub mod resize;
+pub mod sheet;
 pub mod text;
 pub mod warp;
 

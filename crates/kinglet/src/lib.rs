@@ -33,4 +33,5 @@ pub use kinglet_runtime as runtime;
 pub use kinglet_spec as spec;
 pub use kinglet_tensor as tensor;
 pub use kinglet_train as train;
+pub use kinglet_video as video;
 pub use kinglet_vision as vision;

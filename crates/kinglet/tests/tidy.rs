@@ -33,9 +33,10 @@ const EDGES: &[(&str, &[&str])] = &[
     ("kinglet-tensor", &["kinglet-kernels"]),
     ("kinglet-data", &["kinglet-vision"]),
     ("kinglet-eval", &["kinglet-vision"]),
+    ("kinglet-video", &["kinglet-vision"]),
     ("kinglet-nn", &["kinglet-spec", "kinglet-tensor"]),
     ("kinglet-runtime", &["kinglet-kernels", "kinglet-nn", "kinglet-tensor", "kinglet-vision"]),
-    ("kinglet-onnx", &["kinglet-nn", "kinglet-tensor"]),
+    ("kinglet-onnx", &["kinglet-nn", "kinglet-runtime", "kinglet-tensor", "kinglet-vision"]),
     ("kinglet-server", &["kinglet-runtime", "kinglet-vision"]),
     (
         "kinglet-train",
@@ -63,6 +64,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "kinglet-vision",
             "kinglet-onnx",
             "kinglet-train",
+            "kinglet-video",
         ],
     ),
     (
@@ -78,6 +80,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "kinglet-vision",
             "kinglet-onnx",
             "kinglet-train",
+            "kinglet-video",
             "kinglet-server",
         ],
     ),

@@ -1,21 +1,34 @@
 //! Arguments of `kinglet detect`.
 
-use super::{Machine, fraction, positive, side, whole};
-use clap::Args;
+use super::{Machine, Tiles, fraction, positive, side, whole};
+use clap::{Args, ValueEnum};
 use std::path::PathBuf;
+
+/// How tracks are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TrackFormat {
+    /// A table
+    Csv,
+    /// A JSON object a line
+    Jsonl,
+}
 
 /// `kinglet detect`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     kinglet detect --weights best.safetensors --source photo.jpg\n  \
     kinglet detect --weights best.safetensors --source 'images/*.jpg' --conf 0.4 --save-txt --save-csv\n  \
-    kinglet detect --weights best.safetensors --source images/ --nosave --json > found.json\n\n\
-    Results are saved to runs/detect/exp, exp2, ... Exit code 1 where an image could not be read; the others are done.")]
+    kinglet detect --weights best.safetensors --source images/ --nosave --json > found.json\n  \
+    kinglet detect --weights best.safetensors --source street.mp4 --track --save-tracks csv\n  \
+    kinglet detect --weights best.safetensors --source rtsp://camera/live --nosave    Ctrl-C ends it\n  \
+    kinglet detect --weights best.safetensors --source aerial.png --tile\n\n\
+    Results are saved to runs/detect/exp, exp2, ... Exit code 1 where a source could not be read; the others are done.")]
 pub struct DetectArgs {
     /// Weights, as `kinglet train` writes them, or a checkpoint of YOLOv5 (.pt)
     #[arg(long, value_name = "FILE", num_args = 1.., required = true, help_heading = "Model and images")]
     pub weights: Vec<PathBuf>,
-    /// An image, a folder, a pattern such as 'images/*.jpg', or a .txt file with a path a line
+    /// An image or video, a folder, a pattern such as 'images/*.jpg', a .txt file with a path a line; a camera (0), a
+    /// stream (rtsp://...), a .streams file with one a line, 'screen' or 'screen N LEFT TOP WIDTH HEIGHT'
     #[arg(long, value_name = "SOURCE", help_heading = "Model and images")]
     pub source: String,
 
@@ -41,12 +54,29 @@ pub struct DetectArgs {
     /// Drop overlapping boxes of different classes, too
     #[arg(long, help_heading = "Detection")]
     pub agnostic_nms: bool,
+    /// Tiles.
+    #[command(flatten)]
+    pub tiles: Tiles,
+
+    /// Use every n-th frame
+    #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true, default_value = "1",
+          help_heading = "Video")]
+    pub vid_stride: usize,
+    /// Follow objects: each keeps a number
+    #[arg(long, help_heading = "Video")]
+    pub track: bool,
+    /// Write the followed objects of each frame to `tracks/`; goes with --track
+    #[arg(long, value_enum, value_name = "csv|jsonl", hide_possible_values = true, help_heading = "Video")]
+    pub save_tracks: Option<TrackFormat>,
+    /// The ffmpeg that reads and writes videos [default: the one on the path]
+    #[arg(long, value_name = "PROGRAM", help_heading = "Video")]
+    pub ffmpeg: Option<PathBuf>,
 
     /// Threads and device.
     #[command(flatten)]
     pub machine: Machine,
 
-    /// Draw no images
+    /// Draw no images and videos
     #[arg(long, help_heading = "Output")]
     pub nosave: bool,
     /// Write detections as label files

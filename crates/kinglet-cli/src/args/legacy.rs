@@ -48,17 +48,15 @@ const TABLE: &[(&str, &str, Values, Fate)] = &[
     ("detect", "--data", Values::One, Ignored("the class names come with the weights")),
     ("detect", "--visualize", Values::None, Ignored("feature maps are not drawn")),
     ("detect", "--view-img", Values::None, Ignored("there is no window; look at the saved images")),
-    ("detect", "--vid-stride", Values::One, Ignored("videos are not read")),
     ("detect", "--update", Values::None, Ignored("there is nothing to update in weights")),
     ("detect", "--augment", Values::None, Refused("there is no test-time augmentation; leave it out")),
     ("export", "--simplify", Values::None, Ignored("the graph is written as plain as it can be")),
     ("export", "--inplace", Values::None, Ignored("it concerns PyTorch")),
     ("export", "--device", Values::One, Ignored("the export computes nothing")),
-    ("export", "--data", Values::One, Ignored("the class names come with the weights")),
-    ("export", "--dynamic", Values::None, Refused("the input has a fixed size; export once for each, with --imgsz")),
     ("export", "--half", Values::None, Refused("weights are written in single precision; leave it out")),
     ("export", "--int8", Values::None, Refused("weights are written in single precision; leave it out")),
-    ("export", "--nms", Values::None, Refused("suppression is left to the program that runs the file; leave it out")),
+    ("export", "--topk-per-class", Values::One, Refused("the number of detections is set with --max-det")),
+    ("export", "--topk-all", Values::One, Refused("the number of detections is set with --max-det")),
 ];
 
 /// Takes the known but unsupported flags out of a command line; gives the rest and the warnings.

@@ -16,7 +16,7 @@ pub mod zoo;
 
 pub use bench::{BenchArgs, BenchCommand, DetectionBench, Runs, TrainBench};
 pub use data::DataArgs;
-pub use detect::DetectArgs;
+pub use detect::{DetectArgs, TrackFormat};
 pub use export::{ExportArgs, ModelChoice};
 pub use import::ImportArgs;
 pub use inspect::{BlocksArgs, InspectArgs};
@@ -28,6 +28,7 @@ pub use val::ValArgs;
 pub use zoo::ZooArgs;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
+use kinglet_runtime::Tiling;
 use serde::Serialize;
 
 /// The whole command line.
@@ -66,7 +67,7 @@ pub enum Command {
     Train(Box<TrainArgs>),
     /// Measure a detector: precision, recall and mAP on labelled images
     Val(Box<ValArgs>),
-    /// Find objects in images
+    /// Find objects in images, videos and streams
     Detect(Box<DetectArgs>),
     /// Serve a detector over HTTP: a page to try it, and a REST interface
     Serve(Box<ServeArgs>),
@@ -100,6 +101,34 @@ pub struct Machine {
     /// The CPU is the only device
     #[arg(long, value_name = "cpu", value_parser = device, help_heading = "Machine")]
     pub device: Option<String>,
+}
+
+/// How large images are cut.
+#[derive(Debug, Clone, Args)]
+pub struct Tiles {
+    /// Look at large images in overlapping tiles as well, of this side in pixels [default: that of the network's input]
+    #[arg(long, value_name = "PIXELS", value_parser = side, allow_negative_numbers = true, num_args = 0..=1,
+          help_heading = "Detection")]
+    pub tile: Option<Option<usize>>,
+    /// Share of a tile that the next one covers as well, up to 0.9
+    #[arg(long, value_name = "SHARE", value_parser = overlap, allow_negative_numbers = true, default_value = "0.2",
+          help_heading = "Detection")]
+    pub tile_overlap: f32,
+}
+
+impl Tiles {
+    /// The tiling that was asked for, with tiles of `default` pixels where no side was given.
+    pub(crate) fn tiling(&self, default: usize) -> Option<Tiling> {
+        Some(Tiling { side: self.tile?.unwrap_or(default), overlap: self.tile_overlap })
+    }
+}
+
+/// A share of a tile.
+pub(crate) fn overlap(text: &str) -> Result<f32, String> {
+    match text.parse() {
+        Ok(number) if (0.0..=0.9).contains(&number) => Ok(number),
+        _ => Err("expected a number from 0 to 0.9".to_owned()),
+    }
 }
 
 /// A whole number.
@@ -173,6 +202,9 @@ mod tests {
             "val --weights w --data d --conf-thres 0.001 --iou-thres 0.65",
             "detect --weights w --source a --img 640 --conf 0.25 --iou 0.45 --save-txt --classes 0 2 --max-det 5",
             "detect --weights w --source a --imgsz 640 480 --line-thickness 2 --agnostic",
+            "detect --weights w --source 0 --vid-stride 2 --nosave",
+            "detect --weights w --source a --tile --track --save-tracks csv",
+            "val --weights w --data d --tile 1280 --tile-overlap 0.3",
         ] {
             let words = line.split(' ').map(|w| if w == "''" { "" } else { w });
             Cli::try_parse_from(std::iter::once("kinglet").chain(words)).unwrap_or_else(|e| panic!("{line}\n{e}"));

@@ -1,6 +1,6 @@
 //! Arguments of `kinglet val`.
 
-use super::{Machine, fraction, positive, side, whole};
+use super::{Machine, Tiles, fraction, positive, side, whole};
 use clap::{Args, ValueEnum};
 use kinglet_data::Split;
 use std::path::PathBuf;
@@ -72,6 +72,9 @@ pub struct ValArgs {
     /// Most detections an image
     #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true, default_value = "300", help_heading = "Detection")]
     pub max_det: usize,
+    /// Tiles.
+    #[command(flatten)]
+    pub tiles: Tiles,
 
     /// Threads that load images; 0 for as many as the machine has
     #[arg(long, value_name = "N", value_parser = whole, allow_negative_numbers = true, default_value = "0",

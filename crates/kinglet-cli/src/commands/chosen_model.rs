@@ -57,7 +57,8 @@ pub(crate) fn choose(choice: &ModelChoice, default: Option<&str>, printer: &Prin
 }
 
 /// Gives BatchNorm the statistics of a few drawn pictures. With those of a fresh model the values fade from layer to layer
-/// until the outputs are the head's biases and nothing else, which no trained model does.
+/// until the outputs are the head's biases and nothing else, which no trained model does. With the pictures' alone, small maps
+/// of nearly equal values make rounding large.
 fn calibrate(model: &mut Model) -> Result<(), CliError> {
     const PICTURES: usize = 2;
     let side = super::raised(CALIBRATION_SIDE, model.max_stride());
@@ -65,7 +66,7 @@ fn calibrate(model: &mut Model) -> Result<(), CliError> {
         (0..PICTURES).flat_map(|i| super::bench::input(&draw_scene(&mut Rng::for_sample(0, 2, i)).0, [side; 2]));
     let pictures: Vec<f32> = pictures.collect();
     let recording = model.record(PICTURES, [side; 2]).map_err(CliError::input)?;
-    Session::default().forward(&recording.graph, &mut model.params, &pictures, Mode::Train { momentum: 1.0 });
+    Session::default().forward(&recording.graph, &mut model.params, &pictures, Mode::Train { momentum: 0.9 });
     Ok(())
 }
 

@@ -1,39 +1,73 @@
-//! `kinglet detect`: images in; pictures, labels, crops, tables out.
+//! `kinglet detect`: images, videos and streams in; pictures, videos, labels, crops, tables out.
 
-use super::{BoxFormat, label_line, load_weights, one_weights, raised};
+use super::detect_frames::{self, Film};
+use super::detect_output::{Outputs, Picture, counts, picture_extension, save_image};
+use super::{load_weights, one_weights, raised};
 use crate::args::DetectArgs;
 use crate::errors::CliError;
-use crate::output::{create_folder, write_file};
+use crate::interrupt;
 use crate::printer::Printer;
 use crate::run_dir::RunDir;
-use crate::sources::{self, Source};
-use kinglet_eval::coco_json::{CocoRecord, ImageId, coco_category, coco_records, to_json};
-use kinglet_runtime::{Detector, Fit, Timing};
+use crate::sources::{self, Kind, Source};
+use kinglet_runtime::{Detector, Fit, Tiling, Timing};
+use kinglet_video::track::TrackerOptions;
+use kinglet_video::{Ffmpeg, Input};
 use kinglet_vision::decode::{self, Limits};
-use kinglet_vision::draw::draw_detections;
-use kinglet_vision::encode::{jpeg_bytes, png_bytes};
-use kinglet_vision::{Detection, DrawOptions, Image, NmsOptions};
+use kinglet_vision::{Detection, DrawOptions, Image, NmsOptions, draw_detections};
 use serde_json::json;
-use std::collections::HashMap;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Quality of the JPEG files written here: hardly any loss.
-const JPEG_QUALITY: u8 = 95;
-/// A crop is larger than its box by this factor and this many pixels, as YOLOv5's.
-const CROP_GAIN: f32 = 1.02;
-const CROP_PAD: f32 = 10.0;
+/// The detector with all that was asked of it, and what it has done so far.
+pub(super) struct Eye {
+    detector: Detector,
+    size: [usize; 2],
+    options: NmsOptions,
+    tiling: Option<Tiling>,
+    total: Timing,
+    looks: usize,
+    /// Height and width that the network saw last.
+    pub last_size: [usize; 2],
+}
 
-/// Detects in all images of the source.
+impl Eye {
+    /// Detects; boxes in pixels of the image.
+    pub fn look(&mut self, image: &Image) -> Result<(Vec<Detection>, Timing), CliError> {
+        let Eye { detector, size, options, tiling, .. } = self;
+        let outcome = match tiling {
+            Some(tiling) => detector.detect_tiled(image, *size, tiling, options),
+            None => detector.detect(image, *size, Fit::Stride, options),
+        };
+        let (detections, used, timing) = outcome.map_err(CliError::input)?;
+        self.total += timing;
+        (self.looks, self.last_size) = (self.looks + 1, used);
+        Ok((detections, timing))
+    }
+
+    /// Milliseconds an image: pre-process, inference, NMS.
+    fn speed_ms(&self) -> [f64; 3] {
+        let each = |d: Duration| d.as_secs_f64() * 1e3 / self.looks.max(1) as f64;
+        [each(self.total.preprocess), each(self.total.inference), each(self.total.nms)]
+    }
+}
+
+/// Detects in all images, videos and streams of the source.
 ///
 /// # Errors
-/// No weights, no images, an output folder that cannot be written. An unreadable image is told, counted, and passed over.
+/// No weights, no source, an output folder that cannot be written. What cannot be read is told, counted, and passed over.
 pub fn run(args: DetectArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     let printer = &printer.json(args.json);
     kinglet_kernels::threads::set_threads(args.machine.threads);
     let (sources, notes) = sources::expand(&args.source)?;
     notes.iter().for_each(|note| printer.warn(note));
+    let has_frames = sources.iter().any(|source| source.kind != Kind::Image);
+    if !has_frames && (args.track || args.save_tracks.is_some()) {
+        return Err(CliError::usage(format!(
+            "--track follows objects from frame to frame, and `{}` has images only; name a video or a stream",
+            args.source
+        )));
+    }
     let loaded = load_weights(one_weights(&args.weights)?)?;
     let names = loaded.names;
     if let Some(class) = args.classes.iter().find(|&&class| class >= names.len()) {
@@ -53,87 +87,135 @@ pub fn run(args: DetectArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     if size != wanted {
         printer.say(&format!("image size {wanted:?} raised to {size:?}, multiples of the model's stride {stride}"));
     }
-    let mut detector = Detector::new(loaded.model);
+    let follows = args.track || args.save_tracks.is_some();
     let options = NmsOptions {
-        conf: args.conf_thres,
+        // Low scores keep tracks; the tracker gives out no others.
+        conf: if follows { args.conf_thres.min(TrackerOptions::LOW) } else { args.conf_thres },
         iou: args.iou_thres,
         max_det: args.max_det,
         classes: (!args.classes.is_empty()).then(|| args.classes.clone()),
         agnostic: args.agnostic_nms,
         ..NmsOptions::default()
     };
-    let saves_anything = !args.nosave || args.save_txt || args.save_crop || args.save_json || args.save_csv;
+    let detector = Detector::new(loaded.model);
+    let tiling = args.tiles.tiling(size[0].min(size[1]));
+    let mut eye = Eye { detector, size, options, tiling, total: Timing::default(), looks: 0, last_size: size };
+    let saves_anything = !args.nosave
+        || args.save_txt
+        || args.save_crop
+        || args.save_json
+        || args.save_csv
+        || args.save_tracks.is_some();
     let run = if saves_anything { Some(RunDir::create(&args.project, &args.name, args.exist_ok)?) } else { None };
+    let mut outputs = Outputs::new(&args, run.as_ref(), &names);
 
-    let mut total = Timing::default();
-    let (mut done, mut failed, mut results) = (0, Vec::new(), Vec::new());
-    let mut coco: Vec<CocoRecord> = Vec::new();
-    let mut csv = String::from("Image Name,Prediction,Confidence\n");
-    let mut last_size = size;
+    let mut failed = Vec::new();
+    let mut films: Vec<Film> = Vec::new();
+    let mut fail = |source: &Source, key: &str, error: &dyn std::fmt::Display| {
+        // A single source's error ends the command, and is told there.
+        if sources.len() > 1 {
+            printer.warn(&error.to_string());
+        }
+        failed.push(json!({key: source.path, "error": error.to_string()}));
+    };
+    if has_frames {
+        interrupt::listen("this frame");
+    }
+    let ffmpeg = has_frames.then(|| Ffmpeg::find(args.ffmpeg.as_deref()));
+    let is_live = |input: &Input| input.is_live();
+    let mut live = Vec::new();
     for (index, source) in sources.iter().enumerate() {
-        let place = format!("image {}/{} {}", index + 1, sources.len(), source.path.display());
-        let decoded = match decode::read(&source.path, &Limits::default()) {
-            Ok(decoded) => decoded,
-            Err(error) => {
-                printer.warn(&format!("image {}/{}: {error}", index + 1, sources.len()));
-                failed.push(json!({"image": source.path, "error": error.to_string()}));
+        if interrupt::is_asked() {
+            break;
+        }
+        let place = format!("{}/{}", index + 1, sources.len());
+        let input = match &source.kind {
+            Kind::Image => {
+                if let Err(error) = image(&mut eye, &mut outputs, source, &place, printer)? {
+                    fail(source, "image", &format!("image {place}: {error}"));
+                }
                 continue;
             }
+            Kind::Frames(input) => input,
         };
-        let (detections, used, timing) =
-            detector.detect(&decoded.image, size, Fit::Stride, &options).map_err(CliError::input)?;
-        total += timing;
-        (done, last_size) = (done + 1, used);
-        let shape = format!("{}x{}", used[0], used[1]);
-        let inference = timing.inference.as_secs_f64() * 1e3;
-        printer.result(&format!("{place}: {shape} {}{inference:.1}ms", counts(&detections, &names)));
-        let (width, height) = (decoded.image.width, decoded.image.height);
-        if args.json {
-            results.push(image_json(source, (width, height), &detections, &names));
-        }
-        let category = |class| Some(coco_category(class, names.len() == 80));
-        coco.extend(coco_records(&ImageId::from_stem(&source.stem), &detections, category));
-        for detection in &detections {
-            let image = source.path.file_name().unwrap_or_default().to_string_lossy();
-            let name = class_name(&names, detection.class);
-            csv.push_str(&format!("{},{},{:.2}\n", csv_field(&image), csv_field(&name), detection.score));
-        }
-        if let Some(run) = &run {
-            save(&args, run, source, decoded.image, &detections, &names)?;
+        match ffmpeg.as_ref().expect("it was looked for") {
+            Err(error) => fail(source, "video", &format!("video {place}: {error}")),
+            Ok(_) if is_live(input) => live.push((source, input)),
+            Ok(ffmpeg) => {
+                let (film, error) =
+                    detect_frames::film(&mut eye, &mut outputs, ffmpeg, (source, input), &place, printer)?;
+                films.push(film);
+                if let Some(error) = error {
+                    fail(source, "video", &format!("video {place}: {error}"));
+                }
+            }
         }
     }
-    if let Some(run) = &run {
-        if args.save_json {
-            write_file(&run.join("predictions.json"), to_json(&coco).as_bytes())?;
-        }
-        if args.save_csv {
-            write_file(&run.join("predictions.csv"), csv.as_bytes())?;
+    if let (Some(Ok(ffmpeg)), false) = (&ffmpeg, live.is_empty()) {
+        for (film, error) in detect_frames::live(&mut eye, &mut outputs, ffmpeg, &live, printer)? {
+            if let Some(error) = error {
+                let source = live.iter().find(|(source, _)| source.path == film.path).expect("it is one of them").0;
+                fail(source, "stream", &error);
+            }
+            films.push(film);
         }
     }
-    let speed = speed_ms(&total, done);
-    if done > 0 {
-        printer.say(&speed_line(speed, [1, last_size[0], last_size[1]]));
+    let results = outputs.finish()?;
+    let speed = eye.speed_ms();
+    if eye.looks > 0 {
+        printer.say(&speed_line(speed, [1, eye.last_size[0], eye.last_size[1]]));
     }
-    if let Some(run) = &run {
-        printer.say(&format!("Results saved to {}", run.path().display()));
+    films.iter().filter_map(Film::latency_line).for_each(|line| printer.say(&line));
+    match &run {
+        Some(run) if eye.looks > 0 => printer.say(&format!("Results saved to {}", run.path().display())),
+        Some(run) => run.remove_if_empty(),
+        None => {}
     }
     if args.json {
         printer.data(&json!({
-            "images": results, "failed": failed,
+            "images": results, "failed": failed, "videos": films.iter().map(Film::json).collect::<Vec<_>>(),
             "speed_ms": {"preprocess": speed[0], "inference": speed[1], "nms": speed[2]},
             "saved_to": run.as_ref().map(|r| r.path()),
         }));
     }
-    if failed.is_empty() {
-        return Ok(ExitCode::SUCCESS);
+    if interrupt::is_asked() {
+        return Ok(interrupt::exit_code());
     }
-    Err(CliError::input(format!("{} of {} images could not be read; the others are done", failed.len(), sources.len())))
+    match &failed[..] {
+        [] => Ok(ExitCode::SUCCESS),
+        [only] if sources.len() == 1 => Err(CliError::input(only["error"].as_str().unwrap_or_default())),
+        _ => {
+            let what = if has_frames { "sources" } else { "images" };
+            let (failed, all) = (failed.len(), sources.len());
+            Err(CliError::input(format!("{failed} of {all} {what} could not be read; the others are done")))
+        }
+    }
 }
 
-/// Milliseconds an image: pre-process, inference, NMS.
-fn speed_ms(total: &Timing, images: usize) -> [f64; 3] {
-    let each = |d: Duration| d.as_secs_f64() * 1e3 / images.max(1) as f64;
-    [each(total.preprocess), each(total.inference), each(total.nms)]
+/// Detects in one image. The inner error is a matter of the image.
+fn image(
+    eye: &mut Eye,
+    outputs: &mut Outputs<'_>,
+    source: &Source,
+    place: &str,
+    printer: &Printer,
+) -> Result<Result<(), decode::DecodeError>, CliError> {
+    let mut image = match decode::read(&source.path, &Limits::default()) {
+        Ok(decoded) => decoded.image,
+        Err(error) => return Ok(Err(error)),
+    };
+    let (detections, timing) = eye.look(&image)?;
+    let [height, width] = eye.last_size;
+    printer.result(&format!(
+        "image {place} {}: {height}x{width} {}{:.1}ms",
+        source.path.display(),
+        counts(&detections, outputs.names()),
+        timing.inference.as_secs_f64() * 1e3
+    ));
+    let picture = Picture { path: &source.path, stem: &source.stem, frame: None, detections: &detections, ids: &[] };
+    outputs.add(&picture, &image)?;
+    outputs.save_drawn(&picture, &mut image)?;
+    Ok(Ok(()))
 }
 
 /// `Speed: 0.3ms pre-process, 12.1ms inference, 0.5ms NMS per image at shape (1, 3, 640, 640)`.
@@ -143,133 +225,12 @@ pub(crate) fn speed_line([preprocess, inference, nms]: [f64; 3], [n, h, w]: [usi
     )
 }
 
-fn class_name(names: &[String], class: usize) -> String {
-    names.get(class).cloned().unwrap_or_else(|| class.to_string())
-}
-
-/// `12 RBCs, 1 WBC, ` or `(no detections), `.
-pub(crate) fn counts(detections: &[Detection], names: &[String]) -> String {
-    if detections.is_empty() {
-        return "(no detections), ".to_owned();
-    }
-    let mut text = String::new();
-    for (class, name) in names.iter().enumerate() {
-        let n = detections.iter().filter(|d| d.class == class).count();
-        if n > 0 {
-            text.push_str(&format!("{n} {name}{}, ", if n > 1 { "s" } else { "" }));
-        }
-    }
-    text
-}
-
-fn image_json(
-    source: &Source,
-    (width, height): (usize, usize),
-    found: &[Detection],
-    names: &[String],
-) -> serde_json::Value {
-    let detections: Vec<serde_json::Value> = found
-        .iter()
-        .map(|d| {
-            json!({
-                "class": d.class, "name": class_name(names, d.class), "confidence": shown(d.score, 1e5),
-                "box": d.xyxy.map(|v| shown(v, 1e3)),
-            })
-        })
-        .collect();
-    json!({"image": source.path, "width": width, "height": height, "detections": detections})
-}
-
-/// A number with as many decimals as `scale` has zeros, instead of the digits that single precision does not have.
-fn shown(value: f32, scale: f64) -> f64 {
-    (f64::from(value) * scale).round_ties_even() / scale
-}
-
-/// A CSV field, quoted where it must be.
-fn csv_field(text: &str) -> String {
-    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
-}
-
-/// A folder name from a class name.
-fn folder_name(class: &str) -> String {
-    let name: String =
-        class.chars().map(|c| if "/\\:*?\"<>|".contains(c) || c.is_control() { '_' } else { c }).collect();
-    if name.trim_matches('.').is_empty() { "_".to_owned() } else { name }
-}
-
-/// Writes what was asked for of one image.
-fn save(
-    args: &DetectArgs,
-    run: &RunDir,
-    source: &Source,
-    mut image: Image,
-    detections: &[Detection],
-    names: &[String],
-) -> Result<(), CliError> {
-    if args.save_txt && !detections.is_empty() {
-        let size = (image.width, image.height);
-        let format = if args.save_format == "1" { BoxFormat::Corners } else { BoxFormat::Centre };
-        let text: String = detections.iter().map(|d| label_line(d, size, format, args.save_conf) + "\n").collect();
-        write_file(&run.join("labels").join(format!("{}.txt", source.stem)), text.as_bytes())?;
-    }
-    if args.save_crop {
-        let mut numbers: HashMap<usize, usize> = HashMap::new();
-        for detection in detections {
-            let number = numbers.entry(detection.class).or_insert(0);
-            *number += 1;
-            let suffix = if *number > 1 { number.to_string() } else { String::new() };
-            let folder = run.join("crops").join(folder_name(&class_name(names, detection.class)));
-            create_folder(&folder)?;
-            if let Some(crop) = crop(&image, detection.xyxy) {
-                save_image(&crop, &folder.join(format!("{}{suffix}.jpg", source.stem)))?;
-            }
-        }
-    }
-    if !args.nosave {
-        let draw = DrawOptions {
-            line_thickness: args.line_thickness.unwrap_or(0),
-            hide_labels: args.hide_labels,
-            hide_conf: args.hide_conf,
-        };
-        draw_detections(&mut image, detections, names, &draw);
-        save_image(&image, &run.join(format!("{}.{}", source.stem, picture_extension(&source.path))))?;
-    }
-    Ok(())
-}
-
-/// JPEG stays JPEG; everything else becomes PNG, which loses nothing.
-fn picture_extension(path: &Path) -> &'static str {
-    match path.extension().map(|e| e.to_string_lossy().to_lowercase()).as_deref() {
-        Some("jpg" | "mpo") => "jpg",
-        Some("jpeg") => "jpeg",
-        _ => "png",
-    }
-}
-
-/// Writes a picture in the format of the path's extension.
-pub(crate) fn save_image(image: &Image, path: &Path) -> Result<(), CliError> {
-    let png = path.extension().is_some_and(|e| e == "png");
-    let bytes = if png { png_bytes(image) } else { jpeg_bytes(image, JPEG_QUALITY) };
-    let bytes = bytes.map_err(|e| CliError::input(format!("cannot encode `{}`: {e}", path.display())))?;
-    write_file(path, &bytes)
-}
-
-/// The part of the picture around a box; nothing where the box lies outside.
-fn crop(image: &Image, [x1, y1, x2, y2]: [f32; 4]) -> Option<Image> {
-    let (cx, cy) = ((x1 + x2) / 2.0, (y1 + y2) / 2.0);
-    let (w, h) = ((x2 - x1) * CROP_GAIN + CROP_PAD, (y2 - y1) * CROP_GAIN + CROP_PAD);
-    let clip = |v: f32, side: usize| v.clamp(0.0, side as f32) as usize;
-    let (left, right) = (clip(cx - w / 2.0, image.width), clip(cx + w / 2.0, image.width));
-    let (top, bottom) = (clip(cy - h / 2.0, image.height), clip(cy + h / 2.0, image.height));
-    (right > left && bottom > top).then(|| image.crop(left, top, right - left, bottom - top))
-}
-
 /// Draws the detections of every image of a folder into `into`: what the demo shows. Gives the number of images.
 ///
 /// # Errors
 /// As [`run`].
 pub(crate) fn draw_folder(weights: &Path, folder: &Path, into: &Path) -> Result<usize, CliError> {
-    let (sources, _) = sources::expand(&folder.to_string_lossy())?;
+    let (sources, _) = sources::images(&folder.to_string_lossy())?;
     let loaded = load_weights(weights)?;
     let side = raised(loaded.img, loaded.model.max_stride());
     let mut detector = Detector::new(loaded.model);
@@ -281,36 +242,4 @@ pub(crate) fn draw_folder(weights: &Path, folder: &Path, into: &Path) -> Result<
         save_image(&image, &into.join(format!("{}.{}", source.stem, picture_extension(&source.path))))?;
     }
     Ok(sources.len())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn detection(class: usize) -> Detection {
-        Detection { xyxy: [40.0, 40.0, 60.0, 60.0], score: 0.9, class }
-    }
-
-    #[test]
-    fn counts_are_in_words() {
-        let names = ["RBC", "WBC"].map(String::from);
-        assert_eq!(counts(&[detection(1), detection(0), detection(0)], &names), "2 RBCs, 1 WBC, ");
-        assert_eq!(counts(&[], &names), "(no detections), ");
-    }
-
-    #[test]
-    fn crops_have_a_margin_and_stay_inside() {
-        let image = Image::new(100, 100, [0; 3]);
-        // 20 x 1.02 + 10 = 30.4: from 34.8 to 65.2.
-        let inner = crop(&image, [40.0, 40.0, 60.0, 60.0]).unwrap();
-        assert_eq!((inner.width, inner.height), (31, 31));
-        let edge = crop(&image, [0.0, 90.0, 10.0, 120.0]).unwrap();
-        assert_eq!((edge.width, edge.height), (15, 16));
-        assert!(crop(&image, [300.0, 300.0, 310.0, 310.0]).is_none());
-    }
-
-    #[test]
-    fn class_names_cannot_leave_the_folder() {
-        assert_eq!(["a/b", "..", "cat"].map(folder_name), ["a_b", "_", "cat"]);
-    }
 }

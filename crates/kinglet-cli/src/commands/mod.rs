@@ -7,6 +7,8 @@ pub mod blocks;
 mod chosen_model;
 pub mod data;
 pub mod detect;
+mod detect_frames;
+pub(crate) mod detect_output;
 pub mod export;
 pub mod import;
 pub mod inspect;
@@ -15,17 +17,19 @@ pub mod swap;
 pub mod train;
 pub mod ui;
 pub mod val;
+mod verification;
 pub mod zoo;
 
 use crate::errors::CliError;
-use crate::output::write_file;
+use crate::gallery::Shown;
+use crate::output::{write_chart, write_picture};
 use crate::run_dir::RunDir;
+use kinglet_eval::Figure;
 use kinglet_eval::metrics::Report;
 use kinglet_eval::plots::{Curve, plot_confusion, plot_curve};
 use kinglet_nn::Model;
 use kinglet_spec::ResolveOptions;
 use kinglet_train::checkpoint::LoadedModel;
-use kinglet_vision::encode::png_bytes;
 use kinglet_vision::{Detection, Image};
 use std::path::{Path, PathBuf};
 
@@ -72,9 +76,6 @@ pub(crate) fn load_weights(path: &Path) -> Result<LoadedModel, CliError> {
     check_weights(path)?;
     Ok(kinglet_train::checkpoint::load_model(path)?)
 }
-
-/// Exit code after Ctrl-C, as shells expect it.
-pub(crate) const INTERRUPTED: u8 = 130;
 
 /// Side of the images where nothing says otherwise, as in YOLOv5.
 pub(crate) const USUAL_SIDE: usize = 640;
@@ -124,10 +125,15 @@ pub(crate) fn label_line(
     line
 }
 
-/// Writes a plot.
-pub(crate) fn save_plot(run: &RunDir, name: &str, image: &Image) -> Result<(), CliError> {
-    let bytes = png_bytes(image).map_err(|e| CliError::input(format!("cannot encode `{name}`: {e}")))?;
-    write_file(&run.join(name), &bytes)
+/// Writes a chart as a picture, and as SVG beside it.
+pub(crate) fn save_plot(run: &RunDir, name: &str, figure: &Figure) -> Result<(), CliError> {
+    write_chart(&run.join(name), figure)?;
+    write_chart(&run.join(name).with_extension("svg"), figure)
+}
+
+/// Writes a picture.
+pub(crate) fn save_picture(run: &RunDir, name: &str, image: &Image) -> Result<(), CliError> {
+    write_picture(&run.join(name), image)
 }
 
 /// Writes the curves and the confusion matrix of a report.
@@ -142,6 +148,13 @@ pub(crate) fn save_report_plots(run: &RunDir, report: &Report, names: &[String])
         save_plot(run, name, &plot_curve(report, curve))?;
     }
     save_plot(run, "confusion_matrix.png", &plot_confusion(&report.confusion, names))
+}
+
+/// A report as JSON, with sizes and kinds of errors.
+pub(crate) fn shown_json(report: &Report, shown: &Shown) -> serde_json::Value {
+    let mut value = report_json(report);
+    (value["by_size"], value["errors"]) = shown.json();
+    value
 }
 
 /// A report as JSON.

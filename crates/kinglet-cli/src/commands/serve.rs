@@ -87,7 +87,7 @@ pub(crate) fn until_stopped(server: Server, stop: &Stop, printer: &Printer) -> R
     let (stopping, printer) = (stop.clone(), *printer);
     let handler = move || {
         if ASKED.swap(true, Ordering::Relaxed) {
-            std::process::exit(i32::from(super::INTERRUPTED));
+            std::process::exit(i32::from(crate::interrupt::CODE));
         }
         printer.say("\nfinishing what is under way; Ctrl-C once more stops at once");
         stopping.stop();

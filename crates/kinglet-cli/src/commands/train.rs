@@ -1,15 +1,18 @@
 //! `kinglet train`: settings in, a run folder out.
 
-use super::{INTERRUPTED, check_weights, detect, load_weights, raised, report_json, save_plot, save_report_plots};
+use super::{check_weights, detect, load_weights, raised, shown_json};
 use crate::args::TrainArgs;
 use crate::args::train::{Cache, DEFAULT_HYP};
 use crate::console::Console;
 use crate::demo;
 use crate::errors::CliError;
+use crate::gallery::Shown;
+use crate::interrupt;
 use crate::live::Live;
 use crate::output::{write_file, yaml_lines};
 use crate::printer::Printer;
 use crate::progress::clock;
+use crate::recorder::Recorder;
 use crate::run_dir::{RunDir, newest_checkpoint};
 use crate::zoo::{self, ModelText};
 use kinglet_data::{Format, Source};
@@ -23,16 +26,12 @@ use kinglet_train::trainer::Trainer;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The model where neither --cfg nor --weights names one.
 const DEFAULT_MODEL: &str = "kinglet_small";
 const DEFAULT_EPOCHS: usize = 100;
 const DEFAULT_BATCH: usize = 16;
 const DEFAULT_IMG: usize = 640;
-
-/// Set by Ctrl-C: the run stops after its batch.
-static STOP: AtomicBool = AtomicBool::new(false);
 
 /// Trains, or goes on with a run.
 ///
@@ -63,16 +62,17 @@ pub fn run(args: TrainArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     let run = RunDir::create(&args.project, &name, args.exist_ok)?;
     options.dir = run.path().to_owned();
 
-    listen_for_ctrl_c();
-    let mut console = Console::new(printer, &STOP, run.path());
-    let trainer = Trainer::new(options, &mut console).map_err(|error| {
+    interrupt::listen("this batch");
+    let mut console = Console::new(printer, run.path());
+    let mut recorder = Recorder::new(run.clone(), !args.noplots, &interrupt::STOP);
+    let trainer = Trainer::new(options, &mut Both(&mut console, &mut recorder)).map_err(|error| {
         run.remove_if_empty();
         CliError::from(error)
     })?;
     write_file(&run.join("opt.yaml"), opt_yaml(&args, trainer.options()).as_bytes())?;
     write_file(&run.join("hyp.yaml"), hyp.to_yaml().as_bytes())?;
     live.iter_mut().for_each(|live| live.set_folder(run.path()));
-    train(trainer, console, &run, &args, live, printer)
+    train(trainer, console, recorder, &run, &args, live, printer)
 }
 
 /// Goes on with an interrupted run.
@@ -95,28 +95,18 @@ fn resume(args: &TrainArgs, printer: &Printer) -> Result<ExitCode, CliError> {
         printer.warn("a resumed run keeps its settings; of the other flags only --epochs counts");
     }
     printer.say(&format!("resuming {}", checkpoint.display()));
-    listen_for_ctrl_c();
+    interrupt::listen("this batch");
     // The folder is known from the checkpoint alone, so the console starts with the likely one.
     let folder = checkpoint.parent().and_then(Path::parent).unwrap_or(Path::new(".")).to_owned();
     let mut live = Live::open(args.ui.as_ref(), printer)?;
-    let mut console = Console::new(printer, &STOP, &folder);
-    let trainer = Trainer::resume(&checkpoint, args.epochs, &mut console)?;
+    let mut console = Console::new(printer, &folder);
+    let mut recorder = Recorder::new(RunDir::existing(&folder), !args.noplots, &interrupt::STOP);
+    let trainer = Trainer::resume(&checkpoint, args.epochs, &mut Both(&mut console, &mut recorder))?;
     let run = RunDir::existing(&trainer.options().dir);
     console.set_folder(run.path());
+    recorder.set_run(run.clone());
     live.iter_mut().for_each(|live| live.set_folder(run.path()));
-    train(trainer, console, &run, args, live, printer)
-}
-
-/// First Ctrl-C: stop after the batch. Second: at once.
-fn listen_for_ctrl_c() {
-    let handler = || {
-        if STOP.swap(true, Ordering::Relaxed) {
-            std::process::exit(i32::from(INTERRUPTED));
-        }
-        eprintln!("\nstopping after this batch; once more to stop at once");
-    };
-    // Without a handler Ctrl-C ends the program at once, which a checkpoint survives.
-    let _ = ctrlc::set_handler(handler);
+    train(trainer, console, recorder, &run, args, live, printer)
 }
 
 /// What the arguments mean, except the run folder.
@@ -258,28 +248,26 @@ fn opt_yaml(args: &TrainArgs, options: &TrainOptions) -> String {
 fn train(
     mut trainer: Trainer,
     mut console: Console<'_>,
+    mut recorder: Recorder<'_>,
     run: &RunDir,
     args: &TrainArgs,
     live: Option<Live>,
     printer: &Printer,
 ) -> Result<ExitCode, CliError> {
+    let mut written = Both(&mut console, &mut recorder);
     let outcome = match live {
-        None => trainer.run(&STOP, &mut console),
+        None => trainer.run(&interrupt::STOP, &mut written),
         Some(mut live) => {
-            let outcome = trainer.run(&STOP, &mut Both(&mut console, &mut live));
+            let outcome = trainer.run(&interrupt::STOP, &mut Both(&mut written, &mut live));
             live.finish(&outcome);
             outcome
         }
     };
-    if let Some(failure) = console.take_failure() {
+    if let Some(failure) = recorder.take_failure() {
         return Err(failure);
     }
     let finished = outcome.map_err(|error| stopped(error, run))?;
-    if !args.noplots
-        && let Some(results) = console.results().filter(|r| !r.is_empty())
-    {
-        save_plot(run, "results.png", &results.plot())?;
-    }
+    let shown = recorder.finish(&finished)?;
     if finished.interrupted {
         printer.say(&format!("\n{} completed before the interruption.", epochs(finished.epochs)));
         let again = format!("kinglet train --resume {}", finished.last.display());
@@ -289,9 +277,9 @@ fn train(
             printer.say(&format!("Go on with: {again}"));
         }
         if args.json {
-            printer.data(&finished_json(&finished, run));
+            printer.data(&finished_json(&finished, None, run));
         }
-        return Ok(ExitCode::from(INTERRUPTED));
+        return Ok(interrupt::exit_code());
     }
     printer.say(&format!(
         "\n{} completed in {} ({:.1} % of training spent waiting for data){}.",
@@ -308,9 +296,6 @@ fn train(
             weights.display()
         ));
         printer.result(&report_table(&validation.report, true));
-        if !args.noplots {
-            save_report_plots(run, &validation.report, &console.names)?;
-        }
     }
     let is_demo = args.data.is_none() && args.resume.is_none();
     let drawn = run.join("detections");
@@ -320,13 +305,16 @@ fn train(
         printer.say(&format!("{count} test images with their detections are in {}", drawn.display()));
     }
     printer.say(&format!("Results saved to {}", run.path().display()));
+    if shown.is_some() && !args.noplots {
+        printer.say(&format!("All on one page, for a browser: {}", run.join("report.html").display()));
+    }
     if is_demo {
         printer.say(&demo::next_steps(weights, &drawn));
     } else {
         printer.say(&format!("Find objects with: kinglet detect --weights {} --source IMAGES", weights.display()));
     }
     if args.json {
-        printer.data(&finished_json(&finished, run));
+        printer.data(&finished_json(&finished, shown.as_ref(), run));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -350,12 +338,12 @@ fn epochs(n: usize) -> String {
 }
 
 /// The end of a run as JSON.
-fn finished_json(finished: &Finished, run: &RunDir) -> serde_json::Value {
+fn finished_json(finished: &Finished, shown: Option<&Shown>, run: &RunDir) -> serde_json::Value {
     json!({
         "saved_to": run.path(), "last": finished.last, "best": finished.best.exists().then_some(&finished.best),
         "epochs": finished.epochs, "best_epoch": finished.best_epoch, "seconds": finished.elapsed.as_secs_f64(),
         "data_wait": finished.waiting,
         "stopped_early": finished.stopped_early, "interrupted": finished.interrupted,
-        "validation": finished.validation.as_ref().map(|v| report_json(&v.report)),
+        "validation": finished.validation.as_ref().zip(shown).map(|(v, shown)| shown_json(&v.report, shown)),
     })
 }

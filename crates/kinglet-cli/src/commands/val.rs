@@ -1,21 +1,26 @@
 //! `kinglet val`: how good are these weights?
 
 use super::detect::speed_line;
-use super::{BoxFormat, label_line, load_weights, one_weights, raised, report_json, save_report_plots};
+use super::{BoxFormat, label_line, load_weights, one_weights, raised, shown_json};
 use crate::args::ValArgs;
 use crate::errors::CliError;
 use crate::findings;
-use crate::output::write_file;
+use crate::gallery::Gallery;
+use crate::output::{write_file, yaml_lines};
 use crate::printer::Printer;
 use crate::progress::Bar;
+use crate::recorder::{environment, save_validation, scan_lines};
+use crate::report::{RunReport, label_plot};
 use crate::run_dir::RunDir;
 use crate::sources::named;
 use kinglet_data::scan::Progress;
 use kinglet_data::{Dataset, Format, Loader, LoaderOptions, ScanOptions, Source};
 use kinglet_eval::coco_json::{CocoRecord, ImageId, coco_category, coco_records, to_json};
+use kinglet_eval::label_plots::plot_labels;
 use kinglet_eval::report_table;
+use kinglet_nn::Summary;
 use kinglet_runtime::Detector;
-use kinglet_train::validate::{nms_options, validate};
+use kinglet_train::validate::{Seen, nms_options, validate, validate_tiled};
 use kinglet_vision::{Detection, NmsOptions};
 use serde_json::json;
 use std::collections::HashMap;
@@ -82,12 +87,15 @@ pub fn run(args: ValArgs, printer: &Printer) -> Result<ExitCode, CliError> {
         named(dataset.samples.iter().map(|s| s.path.clone()).collect()).into_iter().map(|s| (s.path, s.stem)).collect();
     let options = LoaderOptions { workers: args.workers, stride, ..LoaderOptions::val(img, args.batch_size) };
     let loader = Loader::new(Arc::new(dataset), options);
+    let summary = Summary::new(&loaded.model).totals();
     let mut detector = Detector::new(loaded.model);
 
+    let mut gallery = Gallery::new(args.batch_size);
     let mut coco: Vec<CocoRecord> = Vec::new();
     let mut failure = None;
     let mut bar = Bar::new(printer, "validating", loader.batches());
     let mut sink = |sample: &kinglet_data::Sample, found: &[Detection]| {
+        gallery.add(sample, found);
         let stem = sample.path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
         if args.save_json {
             // Those of the annotations where they have them.
@@ -106,9 +114,22 @@ pub fn run(args: ValArgs, printer: &Printer) -> Result<ExitCode, CliError> {
                 write_file(&run.join("labels").join(format!("{}.txt", stems[&sample.path])), text.as_bytes()).err();
         }
     };
-    let outcome = validate(&mut detector, &loader, &nms, None, &mut |done, _| bar.set(done), &mut sink);
+    let mut unreadable = Vec::new();
+    let outcome = match args.tiles.tiling(img) {
+        Some(tiling) => {
+            let mut tell = |sample: &kinglet_data::Sample, found: Seen<'_>| match found {
+                Ok(found) => sink(sample, found),
+                Err(error) => unreadable.push(format!("`{}`: {error}", sample.path.display())),
+            };
+            let dataset = loader.dataset();
+            let progress = &mut |done, all| bar.advance(done, all);
+            validate_tiled(&mut detector, dataset, img, &tiling, &nms, progress, &mut tell)
+        }
+        None => validate(&mut detector, &loader, &nms, None, &mut |done, _| bar.set(done), &mut sink),
+    };
     bar.clear();
     let validation = outcome.map_err(CliError::input)?;
+    unreadable.iter().for_each(|text| printer.warn(text));
     if let Some(error) = failure {
         return Err(error);
     }
@@ -117,8 +138,23 @@ pub fn run(args: ValArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     }
     let report = &validation.report;
     printer.result(&report_table(report, args.verbose || names.len() < ROWS));
-    printer.say(&speed_line(validation.speed_ms, validation.shape));
-    save_report_plots(&run, report, &names)?;
+    let speed = speed_line(validation.speed_ms, validation.shape);
+    printer.say(&speed);
+    let shown = gallery.finish();
+    save_validation(&run, report, &shown, &names)?;
+    let dataset = loader.dataset();
+    let mut machine = vec![("Model", summary), ("Speed", speed)];
+    machine.extend(environment(kinglet_kernels::threads::threads(), kinglet_kernels::simd::isa().name()));
+    let page = RunReport {
+        title: format!("Validation of {}", weights.file_name().unwrap_or_default().to_string_lossy()),
+        line: format!("on `{}` of {}", split.key(), args.data.display()),
+        data_charts: vec![plot_labels(&label_plot([&**dataset]))],
+        findings: scan_lines(dataset).join("\n"),
+        settings: vec![("Settings", settings_yaml(&args, img))],
+        environment: machine,
+        ..RunReport::default()
+    };
+    page.save(&run, Some((report, &shown)), &names)?;
     if args.save_json {
         let stem = weights.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
         write_file(&run.join(format!("{stem}_predictions.json")), to_json(&coco).as_bytes())?;
@@ -127,9 +163,9 @@ pub fn run(args: ValArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     if !loader.dataset().findings.is_empty() {
         write_file(&run.join("findings.txt"), findings_text.as_bytes())?;
     }
-    printer.say(&format!("Results saved to {}", run.path().display()));
+    printer.say(&format!("Results saved to {}, on one page in report.html", run.path().display()));
     if args.json {
-        let mut value = report_json(report);
+        let mut value = shown_json(report, &shown);
         let [preprocess, inference, nms] = validation.speed_ms;
         value["speed_ms"] = json!({"preprocess": preprocess, "inference": inference, "nms": nms});
         printer.data(&value);
@@ -141,6 +177,15 @@ pub fn run(args: ValArgs, printer: &Printer) -> Result<ExitCode, CliError> {
         ))),
         _ => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// The flags that the numbers depend on.
+fn settings_yaml(args: &ValArgs, img: usize) -> String {
+    yaml_lines(&json!({
+        "weights": args.weights, "data": args.data, "imgsz": img, "batch_size": args.batch_size,
+        "conf_thres": args.conf_thres, "iou_thres": args.iou_thres, "max_det": args.max_det, "single_cls": args.single_cls,
+        "tile": args.tiles.tiling(img).map(|tiling| tiling.side), "tile_overlap": args.tiles.tile_overlap,
+    }))
 }
 
 /// Class names that a message lists.

@@ -42,24 +42,84 @@ fn a_run_folder_holds_settings_results_plots_and_weights() {
     let run = trained().join("runs/train/exp");
     let expected = [
         "F1_curve.png",
+        "F1_curve.svg",
         "PR_curve.png",
+        "PR_curve.svg",
         "P_curve.png",
+        "P_curve.svg",
         "R_curve.png",
+        "R_curve.svg",
+        "anchors.png",
+        "anchors.svg",
         "confusion_matrix.png",
+        "confusion_matrix.svg",
+        "events.jsonl",
+        "events.out.tfevents",
         "findings.txt",
         "hyp.yaml",
+        "labels.jpg",
+        "labels.svg",
+        "labels_correlogram.jpg",
+        "labels_correlogram.svg",
         "opt.yaml",
+        "report.html",
         "results.csv",
         "results.png",
+        "results.svg",
+        "train_batch0.jpg",
+        "train_batch1.jpg",
+        "train_batch2.jpg",
+        "val_batch0_labels.jpg",
+        "val_batch0_pred.jpg",
         "weights/best.safetensors",
         "weights/last.safetensors",
     ];
-    assert_eq!(files(&run), expected);
+    // The name of TensorBoard's file ends with time and process.
+    let short = |name: String| match name.strip_prefix("events.out.tfevents.") {
+        Some(_) => "events.out.tfevents".to_owned(),
+        None => name,
+    };
+    assert_eq!(files(&run).into_iter().map(short).collect::<Vec<_>>(), expected);
     let csv = std::fs::read_to_string(run.join("results.csv")).unwrap();
     assert_eq!(csv.lines().count(), 4, "{csv}");
     assert!(csv.lines().skip(1).all(|line| line.split(',').all(|v| v.trim().parse::<f64>().is_ok())), "{csv}");
     let opt = std::fs::read_to_string(run.join("opt.yaml")).unwrap();
     assert!(opt.contains("epochs: 3\n") && opt.contains("imgsz: 64\n"), "{opt}");
+}
+
+#[test]
+fn the_event_log_tells_every_batch_and_epoch_and_the_report_has_every_part() {
+    let run = trained().join("runs/train/exp");
+    let log = std::fs::read_to_string(run.join("events.jsonl")).unwrap();
+    let events: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let kinds: Vec<&str> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
+    let epoch = ["batch", "batch", "batch", "epoch"];
+    assert_eq!(kinds, [&["start"][..], &epoch, &epoch, &epoch, &["end"]].concat());
+    // The numbers of the last epoch are those of results.csv, which has five digits of them.
+    let csv = std::fs::read_to_string(run.join("results.csv")).unwrap();
+    let (names, last) = (csv.lines().next().unwrap(), csv.lines().last().unwrap());
+    for (name, value) in names.split(',').zip(last.split(',')) {
+        let (value, logged) = (value.trim().parse::<f64>().unwrap(), events[12][name.trim()].as_f64().unwrap());
+        assert!((value - logged).abs() <= 1e-4 * value.abs(), "{name}: {value} and {logged}");
+    }
+    let report = std::fs::read_to_string(run.join("report.html")).unwrap();
+    for part in ["Over the epochs", "Classes", "Sizes", "Curves", "Errors", "Data", "Settings and machine"] {
+        assert!(report.contains(&format!("<h2>{part}</h2>")), "{part}");
+    }
+    assert!(report.contains("epochs: 3\n"));
+    // Places of charts and cells of tables; the letters alone may be in a picture's base64.
+    assert!(["NaN,", "\"NaN", ">NaN"].iter().all(|text| !report.contains(text)));
+}
+
+#[test]
+fn without_plots_numbers_are_kept_and_nothing_is_drawn() {
+    let folder = folder_with_data();
+    kinglet(folder.path(), &TRAIN.replace("--epochs 3", "--epochs 1 --noplots")).ok();
+    let mut left = files(&folder.path().join("runs/train/exp"));
+    left.retain(|name| !name.starts_with("events.out.tfevents."));
+    let expected = ["events.jsonl", "findings.txt", "hyp.yaml", "opt.yaml", "results.csv"];
+    let weights = ["weights/best.safetensors", "weights/last.safetensors"];
+    assert_eq!(left, [&expected[..], &weights].concat());
 }
 
 #[test]
@@ -94,6 +154,9 @@ fn a_killed_run_resumes_to_the_same_bytes() {
     killed_and_resumed(folder.path(), TRAIN, 1);
     assert_eq!(bytes(folder.path(), LAST), bytes(trained(), LAST));
     assert_eq!(bytes(folder.path(), BEST), bytes(trained(), BEST));
+    // The log goes on where the epochs that count end: batches of an epoch that ran again are told once.
+    let log = std::fs::read_to_string(folder.path().join("runs/train/exp/events.jsonl")).unwrap();
+    assert_eq!(log.matches("\"event\":\"batch\"").count(), 9, "{log}");
     let leftovers: Vec<String> = files(folder.path()).into_iter().filter(|f| f.ends_with(".tmp")).collect();
     assert!(leftovers.is_empty(), "{leftovers:?}");
 }
@@ -145,7 +208,12 @@ fn val_measures_and_checks() {
     assert!(value["speed_ms"]["inference"].as_f64().unwrap() > 0.0);
     assert!((0.0..=1.0).contains(&value["map50_95"].as_f64().unwrap()));
     assert!(folder.join("runs/measured/exp/best_predictions.json").is_file());
-    assert!(folder.join("runs/measured/exp/PR_curve.png").is_file());
+    for file in ["PR_curve.png", "PR_curve.svg", "report.html", "val_batch0_labels.jpg", "val_batch0_pred.jpg"] {
+        assert!(folder.join("runs/measured/exp").join(file).is_file(), "{file}");
+    }
+    let sizes = ["small", "medium", "large"].map(|size| value["by_size"][size]["instances"].as_u64().unwrap());
+    assert_eq!(sizes.iter().sum::<u64>(), value["instances"].as_u64().unwrap());
+    assert!(value["errors"]["missed"]["map50_cost"].as_f64().unwrap() >= 0.0, "{value}");
     let failed = kinglet(folder, &format!("{line} --min-map 1.0"));
     assert_eq!(failed.code, 1, "{}", failed.all());
     assert!(failed.stderr.contains("--min-map"), "{}", failed.stderr);

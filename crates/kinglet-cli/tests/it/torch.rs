@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const MAP: f64 = 0.002;
 
 /// The folder with weights, data and reference numbers, where it is present.
-fn shared() -> Option<PathBuf> {
+pub fn shared() -> Option<PathBuf> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared");
     if path.join("weights").is_dir() && path.join("data").is_dir() {
         return Some(path.canonicalize().unwrap());

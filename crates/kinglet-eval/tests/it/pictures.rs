@@ -1,11 +1,12 @@
 //! Plots draw something and stand odd input. With `KINGLET_PLOTS` set to a folder they are kept there to be looked at.
 
-use kinglet_eval::plots::{Curve, Series, plot_confusion, plot_curve, plot_history};
-use kinglet_eval::{Evaluator, LabelBox, Report};
+use kinglet_eval::plots::{Curve, Series, plot_confusion, plot_curve, plot_errors, plot_history};
+use kinglet_eval::{ErrorAnalysis, Evaluator, Figure, LabelBox, Report};
+use kinglet_vision::Detection;
 use kinglet_vision::encode::write_png;
-use kinglet_vision::{Detection, Image};
 
-fn keep(image: &Image, name: &str) {
+fn keep(figure: &Figure, name: &str) {
+    let image = &figure.to_image();
     if let Ok(folder) = std::env::var("KINGLET_PLOTS") {
         write_png(image, std::path::Path::new(&folder).join(name)).unwrap();
     }
@@ -60,6 +61,11 @@ fn curves_and_matrices_of_few_and_many_classes_are_drawn() {
     let nothing = Evaluator::new(0).finish(&[]);
     keep(&plot_curve(&nothing, Curve::F1), "nothing.png");
     keep(&plot_confusion(&nothing.confusion, &[]), "no_confusion.png");
+}
+
+#[test]
+fn the_cost_of_errors_is_drawn_even_where_there_are_none() {
+    keep(&plot_errors(&ErrorAnalysis::default().finish()), "no_errors.png");
 }
 
 #[test]

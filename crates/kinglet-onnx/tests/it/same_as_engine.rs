@@ -1,10 +1,12 @@
-//! Exports, interpreted operator by operator, give what Kinglet's engine gives: for every block and activation.
+//! Exports, run by rten, give what Kinglet's engine gives: for every block and activation, input, output and operator set.
 
-use crate::interpreter::{Value, run};
-use crate::options::model;
+use crate::options::{every_kind, model};
 use kinglet_nn::Model;
-use kinglet_onnx::{ExportOptions, export_model};
+use kinglet_onnx::verify::{Case, verify};
+use kinglet_onnx::{ExportOptions, Output, Suppression, export};
+use kinglet_runtime::Detector;
 use kinglet_tensor::{Mode, Session};
+use kinglet_vision::{Image, resize};
 
 /// One of each block that has operations of its own, narrow and shallow.
 const EVERY_BLOCK: &str = "
@@ -82,48 +84,47 @@ fn give_statistics(model: &mut Model) {
     }
 }
 
-fn compare(text: &str, opset: u32) {
+/// Blobs of several sizes and colours, so that outputs differ from place to place.
+fn pictures() -> Vec<(String, Image)> {
+    [(90, 50), (64, 64), (33, 70)]
+        .map(|(width, height)| {
+            let mut image = Image::new(width, height, [90, 120, 60]);
+            for y in 0..height {
+                for x in 0..width {
+                    let wave = (x * x / 7 + y * 5) % 97 + (x / 11 + y / 9) % 2 * 120;
+                    image.set_pixel(x, y, [wave as u8, (x * 255 / width) as u8, (y * 255 / height) as u8]);
+                }
+            }
+            (format!("{width}x{height}"), image)
+        })
+        .to_vec()
+}
+
+fn compared(model: &Model, options: &ExportOptions) -> Vec<Case> {
+    let bytes = export(model, options).unwrap();
+    verify(bytes, &mut Detector::new(model.clone()), options, &pictures())
+        .unwrap_or_else(|e| panic!("{options:?}: {e}"))
+}
+
+fn compare(text: &str, options: &ExportOptions) {
     let mut model = model(text, "every block");
     give_statistics(&mut model);
-    let (batch, size) = (2, [64, 32]);
-    let recording = model.record(batch, size).unwrap();
-    let nhwc: Vec<f32> = (0..batch * size[0] * size[1] * 3).map(|i| ((i * 37) % 101) as f32 / 101.0).collect();
-    let mut session = Session::default();
-    session.forward(&recording.graph, &mut model.params, &nhwc, Mode::Evaluate);
-    let raw: Vec<&[f32]> = recording.graph.outputs().iter().map(|&v| session.value(v)).collect();
-    let shapes = recording.head_shapes();
-    let want: Vec<f32> = (0..batch).flat_map(|i| model.head().decode(&raw, &shapes, i)).collect();
-
-    let pixels = size[0] * size[1];
-    let nchw = (0..batch * 3 * pixels).map(|i| nhwc[(i / (3 * pixels) * pixels + i % pixels) * 3 + i / pixels % 3]);
-    let input = Value { dims: vec![batch, 3, size[0], size[1]], data: nchw.collect() };
-    let options = ExportOptions { size, batch, opset, ..Default::default() };
-    let file = export_model(&model, &options).unwrap();
-    let got = run(&file.graph, input.clone()).remove(0);
-    assert_eq!(got.dims, [batch, want.len() / batch / 8, 8]);
-    let largest = want.iter().fold(0f32, |m, v| m.max(v.abs()));
-    for (g, w) in got.data.iter().zip(&want) {
-        assert!((g - w).abs() <= 1e-5 * largest, "{g} instead of {w}, operator set {opset}");
-    }
-
-    let options = ExportOptions { decode: false, ..options };
-    let levels = run(&export_model(&model, &options).unwrap().graph, input);
-    for ((level, want), s) in levels.iter().zip(&raw).zip(&shapes) {
-        assert_eq!(level.dims, [s.n, s.c, s.h, s.w]);
-        let largest = want.iter().fold(0f32, |m, v| m.max(v.abs()));
-        for (at, g) in level.data.iter().enumerate() {
-            let (pixel, channel, image) = (at % s.pixels(), at / s.pixels() % s.c, at / (s.pixels() * s.c));
-            let w = want[(image * s.pixels() + pixel) * s.c + channel];
-            assert!((g - w).abs() <= 1e-5 * largest, "{g} instead of {w}");
-        }
+    for case in compared(&model, options) {
+        assert_eq!(case.fault(), None, "{options:?}\n{case:?}");
+        assert!(case.values <= 1e-5, "{options:?}\n{case:?}");
     }
 }
 
 #[test]
 fn every_block_in_the_oldest_and_the_newest_operator_set() {
     for opset in [12, 14, 17] {
-        compare(EVERY_BLOCK, opset);
-        compare(RARE_BLOCKS, opset);
+        for (dynamic, batch, output) in
+            [(false, 2, Output::Decoded), (false, 1, Output::Raw), (true, 1, Output::Decoded), (true, 1, Output::Raw)]
+        {
+            let options = ExportOptions { size: [64, 32], batch, dynamic, opset, output, ..Default::default() };
+            compare(EVERY_BLOCK, &options);
+            compare(RARE_BLOCKS, &options);
+        }
     }
 }
 
@@ -131,6 +132,56 @@ fn every_block_in_the_oldest_and_the_newest_operator_set() {
 fn every_activation() {
     for activation in ["nn.ReLU()", "nn.ReLU6()", "nn.LeakyReLU(0.1)", "nn.Hardswish()", "nn.Mish()", "nn.Identity()"] {
         let text = format!("activation: {activation}\n{}", EVERY_BLOCK.trim_start());
-        compare(&text, 13);
+        compare(&text, &ExportOptions { size: [64, 32], opset: 13, ..Default::default() });
     }
+}
+
+/// Gives BatchNorm the statistics of pictures and the scores larger weights: with those of a fresh model values fade from layer
+/// to layer, and every place looks the same.
+fn make_decisive(model: &mut Model) {
+    let images = pictures().into_iter().flat_map(|(_, image)| resize::resize_bilinear(&image, 96, 64).data);
+    let values: Vec<f32> = images.map(|v| f32::from(v) / 255.0).collect();
+    let recording = model.record(3, [64, 96]).unwrap();
+    Session::default().forward(&recording.graph, &mut model.params, &values, Mode::Train { momentum: 1.0 });
+    let head = format!("model.{}.", model.spec.layers.len() - 1);
+    let weights = model.params.iter().filter(|(_, p)| p.name.starts_with(&head) && p.name.ends_with("weight"));
+    for id in weights.map(|(id, _)| id).collect::<Vec<_>>() {
+        let row = model.params.param(id).shape[1];
+        // Rows of x, y, w, h, objectness, three classes.
+        let scores = model.params.get_mut(id).chunks_mut(row).enumerate().filter(|(i, _)| i % 8 >= 4);
+        scores.for_each(|(_, row)| row.iter_mut().for_each(|w| *w *= 4.0));
+    }
+}
+
+#[test]
+fn every_kind_of_file_gives_the_boxes_of_detect() {
+    let mut model = model(EVERY_BLOCK, "every block");
+    make_decisive(&mut model);
+    for options in every_kind() {
+        let cases = compared(&model, &options);
+        // Each picture, and with free sizes two more sizes of which one has two images.
+        assert_eq!(cases.len(), if options.dynamic { 5 } else { 3 });
+        for case in &cases {
+            assert_eq!(case.fault(), None, "{options:?}\n{case:?}");
+        }
+        if matches!(options.output, Output::Detections(_)) {
+            assert!(cases.iter().all(|case| case.boxes > 0), "{options:?}\n{cases:?}");
+        }
+    }
+}
+
+#[test]
+fn a_file_of_another_model_is_found_out() {
+    let mut model = model(EVERY_BLOCK, "every block");
+    give_statistics(&mut model);
+    let output = Output::Detections(Suppression { conf: 0.02, ..Default::default() });
+    let options = ExportOptions { size: [64, 96], output, ..Default::default() };
+    let mut other = model.clone();
+    let last = other.params.iter().map(|(id, _)| id).last().unwrap();
+    other.params.get_mut(last)[0] += 0.01;
+    let bytes = export(&other, &options).unwrap();
+    let cases = verify(bytes, &mut Detector::new(model.clone()), &options, &pictures()).unwrap();
+    assert!(cases[0].fault().unwrap().starts_with("values differ by"), "{cases:?}");
+    let error = verify(b"no file".to_vec(), &mut Detector::new(other), &ExportOptions::default(), &pictures());
+    assert!(error.unwrap_err().to_string().starts_with("rten 0.27 cannot run the file: "));
 }

@@ -3,12 +3,11 @@
 use super::open_all;
 use crate::args::data::StatsArgs;
 use crate::errors::CliError;
-use crate::output::write_file;
+use crate::output::write_chart;
 use crate::printer::Printer;
-use kinglet_data::Dataset;
+use crate::report::label_plot;
 use kinglet_data::stats::{Spread, Stats};
-use kinglet_eval::label_plots::{LabelPlot, plot_labels};
-use kinglet_vision::encode::png_bytes;
+use kinglet_eval::label_plots::plot_labels;
 use serde_json::json;
 use std::process::ExitCode;
 
@@ -21,25 +20,12 @@ pub(super) fn run(args: StatsArgs, printer: &Printer) -> Result<ExitCode, CliErr
     let sets = open_all(&args.which, printer)?;
     let all: Vec<Stats> = sets.iter().map(|set| Stats::of(set, args.imgsz)).collect();
     table(&all).iter().for_each(|line| printer.result(line));
-    let picture = png_bytes(&plot_labels(&plot_input(&sets)))
-        .map_err(|error| CliError::input(format!("cannot encode the picture: {error}")))?;
-    write_file(&args.plot, &picture)?;
+    write_chart(&args.plot, &plot_labels(&label_plot(&sets)))?;
     printer.say(&format!("Picture saved to {}", args.plot.display()));
     if args.which.json {
         printer.data(&json!({"splits": all, "plot": args.plot}));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Everything of all splits, as the picture takes it.
-fn plot_input(sets: &[Dataset]) -> LabelPlot {
-    let mut input =
-        LabelPlot { names: sets.first().map(|set| set.names.clone()).unwrap_or_default(), ..LabelPlot::default() };
-    for sample in sets.iter().flat_map(|set| &set.samples) {
-        input.boxes_per_image.push(sample.labels.len());
-        input.boxes.extend(sample.labels.iter().map(|label| (label.class, label.cxcywh)));
-    }
-    input
 }
 
 /// Columns of splits, rows of numbers.

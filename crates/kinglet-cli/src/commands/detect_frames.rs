@@ -1,0 +1,295 @@
+//! Videos and live sources through detection: each frame of a file, the newest frame of everything live.
+
+use super::detect::Eye;
+use super::detect_output::{Outputs, Picture, class_name, counts, csv_field, shown};
+use crate::args::TrackFormat;
+use crate::errors::CliError;
+use crate::interrupt;
+use crate::output::GrowingFile;
+use crate::printer::Printer;
+use crate::sources::Source;
+use kinglet_video::track::{Tracked, Tracker, TrackerOptions};
+use kinglet_video::{Ffmpeg, Input, LiveSet, Next, Rate, Reader, Reopen, VideoError, Writer};
+use kinglet_vision::{Detection, Image};
+use serde_json::json;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// Ctrl-C is looked for so often while no frame comes.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// Rates that a live source may name for its video; others are slips, such as 90000.
+const LIVE_RATES: std::ops::RangeInclusive<f64> = 1.0..=120.0;
+
+/// What became of a video or stream.
+pub(super) struct Film {
+    /// The file, or the stream's name.
+    pub path: PathBuf,
+    frames: u64,
+    dropped: u64,
+    /// From the arrival of a frame to its results, in milliseconds; live sources only.
+    latencies: Vec<f32>,
+    is_live: bool,
+    saved: Option<PathBuf>,
+    tracks: Option<u64>,
+}
+
+impl Film {
+    /// Median and 95th percentile of the latency, by nearest rank.
+    fn latency(&self) -> Option<[f32; 2]> {
+        let mut sorted = self.latencies.clone();
+        sorted.sort_by(f32::total_cmp);
+        let rank = |share: f64| sorted[((share * sorted.len() as f64).ceil() as usize).clamp(1, sorted.len()) - 1];
+        (!sorted.is_empty()).then(|| [rank(0.5), rank(0.95)])
+    }
+
+    /// What a live source was like.
+    pub fn latency_line(&self) -> Option<String> {
+        let [median, p95] = self.latency()?;
+        Some(format!(
+            "{}: {} frames looked at, {} dropped; from a frame's arrival to its results {median:.1}ms (median), {p95:.1}ms (p95)",
+            self.path.display(),
+            self.frames,
+            self.dropped
+        ))
+    }
+
+    /// The same for `--json`.
+    pub fn json(&self) -> serde_json::Value {
+        let mut value = json!({"video": self.path, "frames": self.frames, "saved": self.saved});
+        if let Some(tracks) = self.tracks {
+            value["tracks"] = json!(tracks);
+        }
+        if self.is_live {
+            value["dropped"] = json!(self.dropped);
+            value["latency_ms"] = json!(
+                self.latency().map(|[median, p95]| { json!({"median": shown(median, 1e3), "p95": shown(p95, 1e3)}) })
+            );
+        }
+        value
+    }
+}
+
+/// One video or stream on its way.
+struct Roll<'a> {
+    source: &'a Source,
+    ffmpeg: &'a Ffmpeg,
+    film: Film,
+    writer: Option<Writer>,
+    tracker: Option<Tracker>,
+    table: Option<GrowingFile>,
+}
+
+impl<'a> Roll<'a> {
+    fn new(source: &'a Source, ffmpeg: &'a Ffmpeg, is_live: bool) -> Self {
+        let film = Film {
+            path: source.path.clone(),
+            frames: 0,
+            dropped: 0,
+            latencies: Vec::new(),
+            is_live,
+            saved: None,
+            tracks: None,
+        };
+        Roll { source, ffmpeg, film, writer: None, tracker: None, table: None }
+    }
+
+    /// Takes in a frame and writes what was asked for; gives the words for the console. `since` is the time since the
+    /// first frame of a live source.
+    fn take(
+        &mut self,
+        eye: &mut Eye,
+        outputs: &mut Outputs<'_>,
+        (number, mut image): (u64, Image),
+        rate: Rate,
+        since: Option<Duration>,
+    ) -> Result<String, CliError> {
+        if self.film.frames == 0 {
+            self.begin(outputs, (image.width, image.height), rate)?;
+        }
+        self.film.frames += 1;
+        let (mut detections, timing) = eye.look(&image)?;
+        let mut ids = Vec::new();
+        if let Some(tracker) = &mut self.tracker {
+            let tracked = tracker.update(number, &detections);
+            detections = tracked.iter().map(|t| t.detection).collect();
+            ids = tracked.iter().map(|t| t.id).collect();
+            self.film.tracks = self.film.tracks.max(ids.last().copied());
+            if let Some(table) = &mut self.table {
+                table.write(rows(outputs, number, &tracked).as_bytes())?;
+            }
+        }
+        let stem = format!("{}_{number}", self.source.stem);
+        let path = &self.source.path;
+        let picture = Picture { path, stem: &stem, frame: Some(number), detections: &detections, ids: &ids };
+        outputs.add(&picture, &image)?;
+        if let Some(writer) = &mut self.writer {
+            outputs.draw(&picture, &mut image);
+            match since {
+                Some(since) => writer.write_until(&image, since),
+                None => writer.write(&image),
+            }
+            .map_err(CliError::input)?;
+        }
+        let [height, width] = eye.last_size;
+        let inference = timing.inference.as_secs_f64() * 1e3;
+        Ok(format!("{height}x{width} {}{inference:.1}ms", counts(&detections, outputs.names())))
+    }
+
+    /// Opens what is written, now that size and rate are known.
+    fn begin(&mut self, outputs: &Outputs<'_>, size: (usize, usize), rate: Rate) -> Result<(), CliError> {
+        let args = outputs.args();
+        if args.track || args.save_tracks.is_some() {
+            self.tracker = Some(Tracker::new(TrackerOptions::new(args.conf_thres, rate.per_second())));
+            self.film.tracks = Some(0);
+        }
+        let Some(run) = outputs.run() else { return Ok(()) };
+        if let Some(format) = args.save_tracks {
+            let (extension, head) = match format {
+                TrackFormat::Csv => ("csv", "frame,track,class,name,score,x1,y1,x2,y2\n"),
+                TrackFormat::Jsonl => ("jsonl", ""),
+            };
+            let mut table = GrowingFile::create(&run.join("tracks").join(format!("{}.{extension}", self.source.stem)))?;
+            table.write(head.as_bytes())?;
+            self.table = Some(table);
+        }
+        if !args.nosave {
+            let path = run.join(format!("{}.mp4", self.source.stem));
+            self.writer = Some(Writer::create(self.ffmpeg, &path, size, rate).map_err(CliError::input)?);
+        }
+        Ok(())
+    }
+
+    /// Gives the files their names.
+    fn finish(mut self) -> Result<Film, CliError> {
+        if let Some(table) = self.table.take() {
+            table.finish()?;
+        }
+        if let Some(writer) = self.writer.take() {
+            self.film.saved = Some(writer.finish().map_err(CliError::input)?);
+        }
+        Ok(self.film)
+    }
+}
+
+/// The followed objects of a frame as lines of a table.
+fn rows(outputs: &Outputs<'_>, frame: u64, tracked: &[Tracked]) -> String {
+    let row = |Tracked { id, detection }: &Tracked| {
+        let Detection { xyxy, score, class } = *detection;
+        let (name, score) = (class_name(outputs.names(), class), shown(score, 1e5));
+        let [x1, y1, x2, y2] = xyxy.map(|v| shown(v, 1e3));
+        match outputs.args().save_tracks {
+            Some(TrackFormat::Jsonl) => {
+                let value = json!({"frame": frame, "track": id, "class": class, "name": name, "score": score,
+                                   "box": [x1, y1, x2, y2]});
+                format!("{value}\n")
+            }
+            _ => format!("{frame},{id},{class},{},{score},{x1},{y1},{x2},{y2}\n", csv_field(&name)),
+        }
+    };
+    tracked.iter().map(row).collect()
+}
+
+/// Detects in every frame of a video. What is wrong with the video comes beside what was done.
+///
+/// # Errors
+/// A file that cannot be written.
+pub(super) fn film(
+    eye: &mut Eye,
+    outputs: &mut Outputs<'_>,
+    ffmpeg: &Ffmpeg,
+    (source, input): (&Source, &Input),
+    place: &str,
+    printer: &Printer,
+) -> Result<(Film, Option<VideoError>), CliError> {
+    let mut roll = Roll::new(source, ffmpeg, false);
+    let mut reader = match Reader::open(ffmpeg, input, outputs.args().vid_stride) {
+        Ok(reader) => reader,
+        Err(error) => return Ok((roll.film, Some(error))),
+    };
+    let (mut rate, mut of_all) = (Rate::USUAL, String::new());
+    let mut number = 0;
+    let error = loop {
+        if interrupt::is_asked() {
+            break None;
+        }
+        let image = match reader.next_frame() {
+            Ok(Some(image)) => image,
+            Ok(None) => break None,
+            Err(error) => break Some(error),
+        };
+        number += 1;
+        if number == 1 {
+            rate = reader.rate().unwrap_or(rate);
+            of_all = reader.expected_frames().map_or_else(String::new, |frames| format!("/{frames}"));
+        }
+        let words = roll.take(eye, outputs, (number, image), rate, None)?;
+        printer.result(&format!("video {place} ({number}{of_all}) {}: {words}", source.path.display()));
+    };
+    Ok((roll.finish()?, error))
+}
+
+/// Detects in the newest frames of all live sources, until they end or Ctrl-C comes.
+///
+/// # Errors
+/// A file that cannot be written.
+pub(super) fn live(
+    eye: &mut Eye,
+    outputs: &mut Outputs<'_>,
+    ffmpeg: &Ffmpeg,
+    sources: &[(&Source, &Input)],
+    printer: &Printer,
+) -> Result<Vec<(Film, Option<VideoError>)>, CliError> {
+    let inputs: Vec<Input> = sources.iter().map(|(_, input)| (*input).clone()).collect();
+    for (index, input) in inputs.iter().enumerate() {
+        printer.say(&format!("{index}: {input}; Ctrl-C ends it"));
+    }
+    let mut set = LiveSet::open(ffmpeg, &inputs, outputs.args().vid_stride, Reopen::default());
+    let mut rolls: Vec<Roll<'_>> = sources.iter().map(|(source, _)| Roll::new(source, ffmpeg, true)).collect();
+    let mut errors: Vec<Option<VideoError>> = inputs.iter().map(|_| None).collect();
+    let mut begun: Vec<Option<Instant>> = vec![None; inputs.len()];
+    while !interrupt::is_asked() {
+        let (index, frame) = match set.next(PATIENCE) {
+            Next::Frame(index, frame) => (index, frame),
+            Next::Nothing => continue,
+            Next::Ended(index, error) => {
+                errors[index] = Some(error);
+                continue;
+            }
+            Next::AllEnded => break,
+        };
+        let since = frame.arrived - *begun[index].get_or_insert(frame.arrived);
+        let rate = set.rate(index).filter(|rate| LIVE_RATES.contains(&rate.per_second())).unwrap_or(Rate::USUAL);
+        let words = rolls[index].take(eye, outputs, (frame.number, frame.image), rate, Some(since))?;
+        rolls[index].film.latencies.push(frame.arrived.elapsed().as_secs_f32() * 1e3);
+        printer.result(&format!("{index}: {words}"));
+    }
+    for (index, roll) in rolls.iter_mut().enumerate() {
+        roll.film.dropped = set.dropped(index);
+    }
+    // Cameras first: videos may take a moment to be finished.
+    drop(set);
+    rolls.into_iter().zip(errors).map(|(roll, error)| Ok((roll.finish()?, error))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn latencies_are_told_by_median_and_95th_percentile() {
+        let latencies = (1..=100).rev().map(|ms| ms as f32).collect();
+        let film = Film {
+            path: "rtsp://a".into(),
+            frames: 100,
+            dropped: 7,
+            latencies,
+            is_live: true,
+            saved: None,
+            tracks: None,
+        };
+        // Nearest rank: the 50th and the 95th of a hundred.
+        assert_eq!(film.latency(), Some([50.0, 95.0]));
+        assert!(film.latency_line().unwrap().starts_with("rtsp://a: 100 frames looked at, 7 dropped; "));
+        assert_eq!(Film { latencies: vec![], ..film }.latency_line(), None);
+    }
+}

@@ -1,0 +1,215 @@
+//! Live sources: of each one, the newest frame counts, and what came in between is dropped and counted.
+//!
+//! A thread a source reads as fast as frames come, so that nothing piles up in pipes and queues, and what is looked at
+//! is never older than one look. A source that ends is opened again some times.
+
+use crate::reader::Stopper;
+use crate::{Ffmpeg, Input, Rate, Reader, VideoError};
+use kinglet_vision::Image;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// A frame of a live source.
+#[derive(Debug)]
+pub struct LiveFrame {
+    /// The picture.
+    pub image: Image,
+    /// Which frame of its source this is, counted from 1, those that were dropped included.
+    pub number: u64,
+    /// When it had arrived in full.
+    pub arrived: Instant,
+}
+
+/// How often a source that ends is opened again.
+#[derive(Debug, Clone, Copy)]
+pub struct Reopen {
+    /// So often in a row without a frame.
+    pub tries: usize,
+    /// Time before each.
+    pub pause: Duration,
+}
+
+impl Default for Reopen {
+    fn default() -> Self {
+        Reopen { tries: 3, pause: Duration::from_secs(1) }
+    }
+}
+
+/// What there is to look at next.
+#[derive(Debug)]
+pub enum Next {
+    /// The newest frame of a source.
+    Frame(usize, LiveFrame),
+    /// Nothing came in time.
+    Nothing,
+    /// A source has ended, and why.
+    Ended(usize, VideoError),
+    /// All sources have ended.
+    AllEnded,
+}
+
+#[derive(Debug, Default)]
+struct Place {
+    newest: Option<LiveFrame>,
+    dropped: u64,
+    rate: Option<Rate>,
+    stopper: Option<Stopper>,
+    ended: Option<VideoError>,
+    is_over: bool,
+}
+
+#[derive(Debug)]
+struct Shared {
+    places: Mutex<Vec<Place>>,
+    news: Condvar,
+    stopping: Mutex<bool>,
+    woken: Condvar,
+}
+
+impl Shared {
+    fn places(&self) -> MutexGuard<'_, Vec<Place>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stopping(&self) -> MutexGuard<'_, bool> {
+        self.stopping.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits, but not beyond the stop. Whether to go on.
+    fn pause(&self, time: Duration) -> bool {
+        let waited = self.woken.wait_timeout_while(self.stopping(), time, |stopping| !*stopping);
+        !*waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+/// Several live sources, each read by a thread of its own.
+#[derive(Debug)]
+pub struct LiveSet {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+    turn: usize,
+}
+
+impl LiveSet {
+    /// Opens all sources.
+    pub fn open(ffmpeg: &Ffmpeg, inputs: &[Input], stride: usize, reopen: Reopen) -> Self {
+        let shared = Arc::new(Shared {
+            places: Mutex::new(inputs.iter().map(|_| Place::default()).collect()),
+            news: Condvar::new(),
+            stopping: Mutex::new(false),
+            woken: Condvar::new(),
+        });
+        let threads = inputs.iter().cloned().enumerate().map(|(index, input)| {
+            let (shared, ffmpeg) = (shared.clone(), ffmpeg.clone());
+            std::thread::spawn(move || follow(&shared, index, &ffmpeg, &input, stride, reopen))
+        });
+        LiveSet { threads: threads.collect(), shared, turn: 0 }
+    }
+
+    /// The newest frame that has not been given yet, the sources taking turns; waits for it.
+    pub fn next(&mut self, patience: Duration) -> Next {
+        let nothing_new = |places: &mut Vec<Place>| {
+            let has_news = |p: &Place| p.newest.is_some() || (p.ended.is_some() && !p.is_over);
+            !places.iter().any(has_news) && !places.iter().all(|p| p.is_over)
+        };
+        let waited = self.shared.news.wait_timeout_while(self.shared.places(), patience, nothing_new);
+        let (mut places, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let count = places.len();
+        for index in (self.turn..self.turn + count).map(|i| i % count.max(1)) {
+            let place = &mut places[index];
+            if let Some(frame) = place.newest.take() {
+                self.turn = index + 1;
+                return Next::Frame(index, frame);
+            }
+            if let Some(error) = place.ended.take() {
+                place.is_over = true;
+                return Next::Ended(index, error);
+            }
+        }
+        if places.iter().all(|place| place.is_over) { Next::AllEnded } else { Next::Nothing }
+    }
+
+    /// Frames of a source that were replaced before anyone looked at them.
+    pub fn dropped(&self, index: usize) -> u64 {
+        self.shared.places()[index].dropped
+    }
+
+    /// The rate that a source names.
+    pub fn rate(&self, index: usize) -> Option<Rate> {
+        self.shared.places()[index].rate
+    }
+}
+
+impl Drop for LiveSet {
+    fn drop(&mut self) {
+        *self.shared.stopping() = true;
+        self.shared.woken.notify_all();
+        for place in self.shared.places().iter() {
+            place.stopper.iter().for_each(Stopper::stop);
+        }
+        for thread in self.threads.drain(..) {
+            // A panic there is told by the thread itself.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Reads one source until it ends for good or everything stops.
+fn follow(shared: &Shared, index: usize, ffmpeg: &Ffmpeg, input: &Input, stride: usize, reopen: Reopen) {
+    let mut number = 0;
+    let mut tries = 0;
+    let error = loop {
+        let before = number;
+        let end = match Reader::open(ffmpeg, input, stride) {
+            Ok(reader) => read(shared, index, reader, &mut number),
+            Err(error) => Some(error),
+        };
+        if number > before {
+            tries = 0;
+        }
+        // What never gave a frame is a mistake in the address, not a loss.
+        if number == 0 || tries == reopen.tries {
+            break end;
+        }
+        tries += 1;
+        if !shared.pause(reopen.pause) {
+            return;
+        }
+    };
+    let places = &mut *shared.places();
+    places[index].ended = Some(match error {
+        Some(error) if number == 0 => error,
+        error => VideoError::Ended {
+            input: input.to_string(),
+            frames: number,
+            reason: error.map_or_else(|| "the stream is over".to_owned(), |error| error.to_string()),
+        },
+    });
+    places[index].stopper = None;
+    shared.news.notify_all();
+}
+
+/// Reads until the stream ends, and says what was wrong, if anything was.
+fn read(shared: &Shared, index: usize, mut reader: Reader, number: &mut u64) -> Option<VideoError> {
+    shared.places()[index].stopper = Some(reader.stopper());
+    if *shared.stopping() {
+        reader.stopper().stop();
+    }
+    let mut rate = None;
+    loop {
+        let image = match reader.next_frame() {
+            Ok(Some(image)) => image,
+            Ok(None) => return None,
+            Err(error) => return Some(error),
+        };
+        let arrived = Instant::now();
+        *number += 1;
+        rate = rate.or_else(|| reader.rate());
+        let place = &mut shared.places()[index];
+        place.rate = rate;
+        let replaced = place.newest.replace(LiveFrame { image, number: *number, arrived });
+        place.dropped += u64::from(replaced.is_some());
+        shared.news.notify_all();
+    }
+}

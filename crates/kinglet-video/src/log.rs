@@ -1,0 +1,149 @@
+//! What ffmpeg says on standard error: the source's rate and length, and errors.
+//!
+//! Lines look like `[mov @ 0x55] [error] moov atom not found`, since levels are asked for.
+
+use crate::Rate;
+use std::io::{BufRead, BufReader, Read};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Errors that are kept: the first ones say what is wrong, later ones follow from them.
+const KEPT: usize = 4;
+/// ffmpeg describes its input before the first frame, so this passes only where it says nothing at all.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+#[derive(Debug, Default)]
+pub(crate) struct Said {
+    /// Rate of the first video stream.
+    pub rate: Option<Rate>,
+    /// Length of the source.
+    pub length: Option<Duration>,
+    /// The first errors.
+    pub errors: Vec<String>,
+    /// The input has been described, or there is nothing more to come.
+    described: bool,
+}
+
+impl Said {
+    /// Takes a line in.
+    fn hear(&mut self, line: &str) {
+        let (level, text) = level(line);
+        match level {
+            "error" | "fatal" | "panic" if self.errors.len() < KEPT => self.errors.push(text.trim().to_owned()),
+            "info" if !self.described => self.describe(text.trim()),
+            _ => {}
+        }
+    }
+
+    fn describe(&mut self, text: &str) {
+        if text.starts_with("Output #") {
+            self.described = true;
+        } else if let Some(rest) = text.strip_prefix("Duration: ") {
+            self.length = self.length.or_else(|| clock(rest.split(',').next()?));
+        } else if text.starts_with("Stream #0") && text.contains(": Video: ") && !text.contains("(attached pic)") {
+            let rate = |unit| text.split(", ").find_map(|part| Rate::parse(part.strip_suffix(unit)?));
+            self.rate = self.rate.or_else(|| rate(" fps")).or_else(|| rate(" tbr"));
+        }
+    }
+}
+
+/// Level and text of a line; the name of the part that speaks is left out.
+fn level(line: &str) -> (&str, &str) {
+    let mut rest = line;
+    while let Some((inside, after)) = rest.strip_prefix('[').and_then(|r| r.split_once("] ")) {
+        if ["info", "warning", "error", "fatal", "panic"].contains(&inside) {
+            return (inside, after);
+        }
+        rest = after;
+    }
+    ("", line)
+}
+
+/// `00:01:02.50` as a time.
+fn clock(text: &str) -> Option<Duration> {
+    let mut parts = text.trim().splitn(3, ':');
+    let (hours, minutes): (u64, u64) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    let seconds: f64 = parts.next()?.parse().ok()?;
+    Duration::try_from_secs_f64(seconds).ok()?.checked_add(Duration::from_secs(hours * 3600 + minutes * 60))
+}
+
+/// Listens to a process in a thread of its own, so that its pipe never fills.
+#[derive(Debug)]
+pub(crate) struct Log {
+    said: Arc<(Mutex<Said>, Condvar)>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Log {
+    /// Listens.
+    pub fn listen(stderr: impl Read + Send + 'static) -> Self {
+        let said = Arc::new((Mutex::new(Said::default()), Condvar::new()));
+        let shared = said.clone();
+        let thread = std::thread::spawn(move || {
+            let mut stream = BufReader::new(stderr);
+            let mut bytes = Vec::new();
+            // Names of files need not be UTF-8, and an unreadable pipe is a closed one.
+            while stream.read_until(b'\n', &mut bytes).is_ok_and(|n| n > 0) {
+                lock(&shared.0).hear(String::from_utf8_lossy(&bytes).trim_end());
+                bytes.clear();
+                shared.1.notify_all();
+            }
+            lock(&shared.0).described = true;
+            shared.1.notify_all();
+        });
+        Log { said, thread: Some(thread) }
+    }
+
+    /// Rate and length of the source, as far as they are known once its first frame has come.
+    pub fn described(&self) -> (Option<Rate>, Option<Duration>) {
+        let waited = self.said.1.wait_timeout_while(lock(&self.said.0), PATIENCE, |said| !said.described);
+        let (said, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        (said.rate, said.length)
+    }
+
+    /// The first errors, once the process has ended.
+    pub fn errors(&mut self) -> Vec<String> {
+        if let Some(thread) = self.thread.take() {
+            // It does nothing that can panic.
+            let _ = thread.join();
+        }
+        lock(&self.said.0).errors.clone()
+    }
+}
+
+fn lock(said: &Mutex<Said>) -> MutexGuard<'_, Said> {
+    said.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rate_length_and_errors_are_read_from_what_ffmpeg_says() {
+        let mut said = Said::default();
+        for line in [
+            "[info] Input #0, mov,mp4, from 'file:[error] a.mp4':",
+            "[info]   Duration: 00:01:03.50, start: 0.000000, bitrate: 46 kb/s",
+            "[info]   Stream #0:0: Video: mjpeg, yuvj420p, 9x9, 90k tbr, 90k tbn (attached pic)",
+            "[info]   Stream #0:1[0x1](und): Video: h264 (High), yuv420p, 320x240 [SAR 1:1], 40 kb/s, 29.97 fps, 30 tbr, 30k tbn",
+            "[info] Output #0, image2pipe, to 'pipe:':",
+            "[info]   Stream #0:0(und): Video: ppm, rgb24, 320x240, 25 fps, 25 tbn",
+            "[mov,mp4 @ 0x559e] [error] moov atom not found",
+            "[h264 @ 0x1] [warning] something",
+        ] {
+            said.hear(line);
+        }
+        assert_eq!(said.rate, Some(Rate { frames: 30000, seconds: 1001 }));
+        assert_eq!(said.length, Some(Duration::from_millis(63_500)));
+        assert_eq!(said.errors, ["moov atom not found"]);
+    }
+
+    #[test]
+    fn a_source_without_rate_and_length_has_none() {
+        let log =
+            Log::listen(&b"[info]   Duration: N/A, start: 0\n[info]   Stream #0:0: Video: h264, 90k tbn\n\xff\n"[..]);
+        assert_eq!(log.described(), (None, None));
+    }
+}

@@ -1,0 +1,125 @@
+//! Frames into an mp4 file, which appears whole or not at all.
+
+use crate::log::Log;
+use crate::{Ffmpeg, Rate, VideoError};
+use kinglet_vision::{Image, resize};
+use std::borrow::Cow;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Stdio};
+use std::time::Duration;
+
+/// Writes a video.
+#[derive(Debug)]
+pub struct Writer {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    log: Log,
+    path: PathBuf,
+    temporary: PathBuf,
+    size: (usize, usize),
+    rate: Rate,
+    frames: usize,
+    finished: bool,
+}
+
+impl Writer {
+    /// Begins a video of this size and rate; the folder must exist. Odd sides get a line of their last colour more,
+    /// since H.264 has none.
+    ///
+    /// # Errors
+    /// ffmpeg cannot be started.
+    pub fn create(ffmpeg: &Ffmpeg, path: &Path, size: (usize, usize), rate: Rate) -> Result<Self, VideoError> {
+        let mut name = std::ffi::OsString::from(".");
+        name.push(path.file_name().unwrap_or_default());
+        name.push(format!(".{}.tmp", std::process::id()));
+        let temporary = path.with_file_name(name);
+        let mut command = ffmpeg.command();
+        command.args(["-f", "rawvideo", "-pix_fmt", "rgb24", "-video_size", &format!("{}x{}", size.0, size.1)]);
+        command.args(["-framerate", &rate.to_string(), "-i", "-"]);
+        if size.0 % 2 + size.1 % 2 > 0 {
+            let (right, bottom) = (size.0 % 2, size.1 % 2);
+            let sides = format!("pad=iw+{right}:ih+{bottom},fillborders=0:{right}:0:{bottom}:smear");
+            command.args(["-vf", &sides]);
+        }
+        command.args(ffmpeg.encoder()).args(["-pix_fmt", "yuv420p", "-movflags", "+faststart", "-f", "mp4"]);
+        let mut target = std::ffi::OsString::from("file:");
+        target.push(&temporary);
+        command.arg(target).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(|error| ffmpeg.not_started(&error))?;
+        let log = Log::listen(child.stderr.take().expect("standard error is piped"));
+        let stdin = child.stdin.take();
+        let path = path.to_owned();
+        Ok(Writer { child, stdin, log, path, temporary, size, rate, frames: 0, finished: false })
+    }
+
+    /// Adds a frame. One of another size is brought to that of the video.
+    ///
+    /// # Errors
+    /// A full disk, or another trouble of ffmpeg's.
+    pub fn write(&mut self, image: &Image) -> Result<(), VideoError> {
+        self.write_times(image, 1)
+    }
+
+    /// Adds a frame as often as it takes for the video to last until `time`, so that it plays as fast as life did.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub fn write_until(&mut self, image: &Image, time: Duration) -> Result<(), VideoError> {
+        self.write_times(image, self.rate.frames_until(time).saturating_sub(self.frames))
+    }
+
+    fn write_times(&mut self, image: &Image, times: usize) -> Result<(), VideoError> {
+        let image = match self.size {
+            size if size == (image.width, image.height) => Cow::Borrowed(image),
+            (width, height) => Cow::Owned(resize::resize_bilinear(image, width, height)),
+        };
+        for _ in 0..times {
+            let stdin = self.stdin.as_mut().expect("it is open until the end");
+            if let Err(error) = stdin.write_all(&image.data) {
+                return Err(self.failed(&error.to_string()));
+            }
+            self.frames += 1;
+        }
+        Ok(())
+    }
+
+    /// Ends the video and gives the file its name.
+    ///
+    /// # Errors
+    /// As [`Self::write`]; nothing is left behind then.
+    pub fn finish(mut self) -> Result<PathBuf, VideoError> {
+        self.stdin = None;
+        let status = self.child.wait();
+        match status {
+            Ok(status) if status.success() => {}
+            Ok(status) => return Err(self.failed(&format!("ffmpeg ended with {status}"))),
+            Err(error) => return Err(self.failed(&error.to_string())),
+        }
+        if let Err(error) = std::fs::rename(&self.temporary, &self.path) {
+            return Err(self.failed(&error.to_string()));
+        }
+        self.finished = true;
+        Ok(self.path.clone())
+    }
+
+    /// The error, with ffmpeg's own words where it has any.
+    fn failed(&mut self, reason: &str) -> VideoError {
+        self.stdin = None;
+        let _ = self.child.wait();
+        let said = self.log.errors();
+        let reason = said.first().map_or_else(|| reason.to_owned(), |said| format!("ffmpeg says: `{said}`"));
+        VideoError::Write { path: self.path.clone(), reason }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if !self.finished {
+            // Best effort: an unfinished video leaves nothing behind.
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+            let _ = std::fs::remove_file(&self.temporary);
+        }
+    }
+}
