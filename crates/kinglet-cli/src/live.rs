@@ -28,7 +28,7 @@ const SIDE: usize = 480;
 /// Detections below this score are not drawn.
 const SHOWN_SCORE: f32 = 0.25;
 const JPEG_QUALITY: u8 = 85;
-/// Time between two looks at the augmented pictures while somebody watches.
+/// Least time between two looks at the pictures of a group: drawing takes time from short epochs.
 const PICTURE_PAUSE: Duration = Duration::from_secs(5);
 /// The newest notes are kept.
 const NOTES: usize = 100;
@@ -59,7 +59,8 @@ pub struct Live {
     folder: PathBuf,
     names: Vec<String>,
     painter: Option<(SyncSender<Order>, JoinHandle<()>)>,
-    painted: Option<Instant>,
+    /// When batches and validation images were drawn last.
+    painted: [Option<Instant>; 2],
     /// When the run began, and with which epoch.
     begun: (Instant, usize),
     batch: Value,
@@ -97,7 +98,7 @@ impl Live {
             folder: PathBuf::new(),
             names: Vec::new(),
             painter: Some((orders, painter)),
-            painted: None,
+            painted: [None; 2],
             begun: (Instant::now(), 0),
             batch: Value::Null,
             found: Vec::new(),
@@ -179,11 +180,11 @@ impl Observer for Live {
     }
 
     fn batch_made(&mut self, epoch: usize, index: usize, batch: &Batch) {
-        let due = self.painted.is_none_or(|at| at.elapsed() >= PICTURE_PAUSE);
+        let due = self.painted[0].is_none_or(|at| at.elapsed() >= PICTURE_PAUSE);
         if !due || !(index == 0 || self.board.is_watched()) {
             return;
         }
-        self.painted = Some(Instant::now());
+        self.painted[0] = Some(Instant::now());
         let size = batch.h * batch.w * 3;
         let title = format!("What it learns from: augmented pictures, epoch {}, batch {}", epoch + 1, index + 1);
         self.order("train", title, || {
@@ -230,7 +231,9 @@ impl Observer for Live {
         let found = std::mem::take(&mut self.found);
         let speed = self.batch["images_per_second"].as_f64();
         self.put_epoch(&row_of(epoch), epoch.validation.is_some(), speed);
-        if !found.is_empty() {
+        let due = self.painted[1].is_none_or(|at| at.elapsed() >= PICTURE_PAUSE);
+        if !found.is_empty() && (due || epoch.epoch + 1 == epoch.epochs) {
+            self.painted[1] = Some(Instant::now());
             let title = format!("What it finds: validation images after epoch {}", epoch.epoch + 1);
             self.order("val", title, || found.into_iter().map(|(path, size, d)| Canvas::File(path, size, d)).collect());
         }
