@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Load on `kinglet serve` over loopback, with wrk (apt-get install wrk): answers a second and latency at 1, 4 and 16
 # clients, then memory over some minutes at 4 clients.
-# Usage: serve.sh WEIGHTS PICTURE [SECONDS A LOAD] [MINUTES OF MEMORY]; KINGLET names the program.
+# Usage: serve.sh WEIGHTS PICTURE [SECONDS A LOAD] [MINUTES OF MEMORY]; KINGLET names the program, FLAGS further flags of it.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 weights=$1 seconds=${3:-20} minutes=${4:-3}
 export PICTURE=$2
 program=${KINGLET:-$here/../target/release/kinglet}
 log=$(mktemp)
-"$program" serve --weights "$weights" --name model --port 0 > "$log" 2>&1 &
+"$program" serve --weights "$weights" --name model --port 0 ${FLAGS:-} > "$log" 2>&1 &
 server=$!
 trap 'kill $server 2> /dev/null; wait $server 2> /dev/null; rm -f "$log"' EXIT
 until url=$(grep -o -m 1 'http://127[^ ]*' "$log"); do kill -0 $server; sleep 0.1; done

@@ -29,7 +29,7 @@ const SIDE: usize = 480;
 /// Detections below this score are not drawn.
 const SHOWN_SCORE: f32 = 0.25;
 const JPEG_QUALITY: u8 = 85;
-/// Time between two looks at the augmented pictures while somebody watches.
+/// Least time between two looks at the pictures of a group: drawing takes time from short epochs.
 const PICTURE_PAUSE: Duration = Duration::from_secs(5);
 /// The newest notes are kept.
 const NOTES: usize = 100;
@@ -60,7 +60,8 @@ pub struct Live {
     folder: PathBuf,
     names: Vec<String>,
     painter: Option<(SyncSender<Order>, JoinHandle<()>)>,
-    painted: Option<Instant>,
+    /// When batches and validation images were drawn last.
+    painted: [Option<Instant>; 2],
     /// When the run began, and with which epoch.
     begun: (Instant, usize),
     batch: Value,
@@ -98,7 +99,7 @@ impl Live {
             folder: PathBuf::new(),
             names: Vec::new(),
             painter: Some((orders, painter)),
-            painted: None,
+            painted: [None; 2],
             begun: (Instant::now(), 0),
             batch: Value::Null,
             found: Vec::new(),
@@ -184,11 +185,11 @@ impl Observer for Live {
     }
 
     fn batch_made(&mut self, epoch: usize, index: usize, batch: &Batch) {
-        let due = self.painted.is_none_or(|at| at.elapsed() >= PICTURE_PAUSE);
+        let due = self.painted[0].is_none_or(|at| at.elapsed() >= PICTURE_PAUSE);
         if !due || !(index == 0 || self.board.is_watched()) {
             return;
         }
-        self.painted = Some(Instant::now());
+        self.painted[0] = Some(Instant::now());
         let size = batch.h * batch.w * 3;
         let title = format!("What it learns from: augmented pictures, epoch {}, batch {}", epoch + 1, index + 1);
         self.order("train", title, || {
@@ -235,7 +236,9 @@ impl Observer for Live {
         let found = std::mem::take(&mut self.found);
         let speed = self.batch["images_per_second"].as_f64();
         self.put_epoch(&row_of(epoch), epoch.validation.is_some(), speed);
-        if !found.is_empty() {
+        let due = self.painted[1].is_none_or(|at| at.elapsed() >= PICTURE_PAUSE);
+        if !found.is_empty() && (due || epoch.epoch + 1 == epoch.epochs) {
+            self.painted[1] = Some(Instant::now());
             let title = format!("What it finds: validation images after epoch {}", epoch.epoch + 1);
             self.order("val", title, || found.into_iter().map(|(path, size, d)| Canvas::File(path, size, d)).collect());
         }
@@ -260,7 +263,8 @@ fn paint(board: &Board, order: Order) {
         let draw = DrawOptions { hide_conf: !scores, ..DrawOptions::default() };
         draw_detections(&mut image, &boxes, names, &draw);
         let counted = counts(&boxes, names);
-        let text = format!("{what}: {}", counted.trim_end_matches(", ").trim_matches(['(', ')']));
+        let counted = if boxes.is_empty() { "none" } else { counted.trim_end_matches(", ") };
+        let text = format!("{what}: {counted}");
         Some((jpeg_bytes(&image, JPEG_QUALITY).ok()?, text))
     });
     let drawn = drawn.collect();

@@ -42,6 +42,11 @@ impl<'a> Fitted<'a> {
         self.letterbox.unmap_box(xyxy)
     }
 
+    /// The same, not clipped.
+    pub fn to_beyond_original(&self, xyxy: [f32; 4]) -> [f32; 4] {
+        self.letterbox.unmap_beyond(xyxy)
+    }
+
     /// Writes `[height, width, 3]` values in 0..=1, padding included.
     pub(crate) fn write(&self, values: &mut [f32]) {
         // 255 divisions instead of one a value; the result is the same.

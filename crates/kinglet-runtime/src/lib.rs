@@ -242,10 +242,12 @@ impl Detector {
         let resizing = start.elapsed();
         let (mut batch, mut timing) = self.detect_fitted(&[(&fitted, options)])?;
         timing.preprocess += resizing;
-        Ok((batch.swap_remove(0), fitted.shape(), timing))
+        let mut detections = batch.swap_remove(0);
+        detections.iter_mut().for_each(|d| d.xyxy = fitted.to_original(d.xyxy));
+        Ok((detections, fitted.shape(), timing))
     }
 
-    /// Detects in images of one shape, each with options of its own; boxes in pixels of the images.
+    /// Detects in images of one shape, each with options of its own; boxes in pixels of the network's input.
     ///
     /// # Errors
     /// As [`Self::forward`].
@@ -275,10 +277,7 @@ impl Detector {
             (self.predict(&values, size, conf)?, preprocess)
         };
         let options: Vec<&NmsOptions> = images.iter().map(|(_, options)| *options).collect();
-        let (mut found, timing) = self.suppressed(predicted, &options);
-        for (detections, (image, _)) in found.iter_mut().zip(images) {
-            detections.iter_mut().for_each(|d| d.xyxy = image.to_original(d.xyxy));
-        }
+        let (found, timing) = self.suppressed(predicted, &options);
         Ok((found, Timing { preprocess, ..timing }))
     }
 }

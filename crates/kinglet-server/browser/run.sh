@@ -8,6 +8,7 @@ program=$(realpath "${1:-$here/../../../target/release/kinglet}")
 shots=${2:-}
 weights=${3:+$(realpath "$3")}
 picture=${4:+$(realpath "$4")}
+[ -x "$program" ] || { echo "there is no program at $program; build it: cargo build --release --bin kinglet" >&2; exit 1; }
 skip() { echo "browser test skipped: $1"; exit 0; }
 
 if ! command -v chromium > /dev/null; then
@@ -46,7 +47,7 @@ wait "${pids[0]}"
 
 "$program" serve --weights "${weights:-runs/train/exp/weights/best.safetensors}" --port 0 > serve.log 2>&1 &
 pids+=($!)
-demo=$(find . -path '*images/test/*' | sort | head -n 1)
+demo=$(find . -path '*images/test/*' | sort | sed -n 3p)
 check detect "$(address serve.log)" "${picture:-$demo}"
 
 cp -r runs/train/exp runs/train/exp2

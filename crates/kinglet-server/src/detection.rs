@@ -8,7 +8,7 @@ use crate::engine::{Answer, Engine};
 use crate::guard::{self, ApiKey};
 use crate::metrics::Metrics;
 use crate::pages;
-use crate::upload::{self, Admission, Picture, Upload};
+use crate::upload::{self, Admission, Picture, Upload, Wanted};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Path, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -86,7 +86,7 @@ impl DetectionOptions {
             max_pixels: 50_000_000,
             max_images: 16,
             queue: 32,
-            max_batch: 8,
+            max_batch: 4,
             window: Duration::from_millis(2),
             timeout: Duration::from_secs(30),
             api_key: None,
@@ -324,11 +324,11 @@ impl Service {
 
     /// Decodes the pictures and detects in them.
     async fn detect(&self, upload: Upload, deadline: Instant) -> Result<Vec<Done>, ApiError> {
-        let options = Arc::new(upload::options(&upload.settings, &self.options.nms, &self.options.names)?);
+        let wanted = Arc::new(upload::wanted(&upload.settings, &self.options.nms, &self.options.names)?);
         let several = upload.pictures.len() > 1;
         let images = upload.pictures.into_iter().enumerate().map(|(index, picture)| {
             let place = if several { format!("image {} (`{}`)", index + 1, picture.name) } else { "image".to_owned() };
-            self.one(picture, options.clone(), place)
+            self.one(picture, wanted.clone(), place)
         });
         let all = futures_util::future::try_join_all(images);
         timeout_at(deadline.into(), all).await.unwrap_or_else(|_| {
@@ -344,7 +344,7 @@ impl Service {
         })
     }
 
-    async fn one(&self, picture: Picture, options: Arc<NmsOptions>, place: String) -> Result<Done, ApiError> {
+    async fn one(&self, picture: Picture, wanted: Arc<Wanted>, place: String) -> Result<Done, ApiError> {
         let decoder = self.decoders.clone().acquire_owned().await.expect("the semaphore is never closed");
         let coming = self.engine.coming();
         let limits = Limits { max_pixels: self.options.max_pixels, ..Limits::default() };
@@ -370,7 +370,7 @@ impl Service {
         let fitted = fitted.map_err(|error| ApiError::picture(&place, &error))?;
         self.metrics.decoded(decode);
         let size = fitted.original();
-        let answer = self.engine.detect(fitted, options, queue_place);
+        let answer = self.engine.detect(fitted, wanted, queue_place);
         drop(coming);
         let answer = answer.await.map_err(|_| broken_engine())?;
         Ok(Done { name, size, decode, answer })

@@ -4,6 +4,7 @@
 //! longer than the window.
 
 use crate::metrics::Metrics;
+use crate::upload::Wanted;
 use kinglet_runtime::{Detector, Fit, Fitted};
 use kinglet_vision::{Detection, Image, LETTERBOX_GREY, NmsOptions};
 use std::sync::Arc;
@@ -29,7 +30,7 @@ pub(crate) struct Answer {
 /// An image that is ready, and whoever waits for it.
 struct Job {
     image: Fitted<'static>,
-    options: Arc<NmsOptions>,
+    wanted: Arc<Wanted>,
     answer: oneshot::Sender<Answer>,
     ready: Instant,
     /// Its place in the queue, free once it is answered.
@@ -81,11 +82,11 @@ impl Engine {
     pub fn detect(
         &self,
         image: Fitted<'static>,
-        options: Arc<NmsOptions>,
+        wanted: Arc<Wanted>,
         place: OwnedSemaphorePermit,
     ) -> oneshot::Receiver<Answer> {
         let (answer, receiver) = oneshot::channel();
-        let job = Job { image, options, answer, ready: Instant::now(), _place: place };
+        let job = Job { image, wanted, answer, ready: Instant::now(), _place: place };
         if let Some(jobs) = &self.jobs {
             // Where it has died, the receiver hears of it.
             let _ = jobs.send(job);
@@ -160,13 +161,16 @@ fn gather(first: Job, queue: &Receiver<Job>, max_batch: usize, window: Duration,
 /// Computes a batch and answers.
 fn detect(detector: &mut Detector, batch: Vec<Job>, metrics: &Metrics) {
     let begun = Instant::now();
-    let images: Vec<(&Fitted<'_>, &NmsOptions)> = batch.iter().map(|job| (&job.image, &*job.options)).collect();
+    let images: Vec<(&Fitted<'_>, &NmsOptions)> = batch.iter().map(|job| (&job.image, &job.wanted.nms)).collect();
     // Sizes were raised to the model's stride before the server began.
     let Ok((found, timing)) = detector.detect_fitted(&images) else { return };
     let waits: Vec<Duration> = batch.iter().map(|job| begun.saturating_duration_since(job.ready)).collect();
     metrics.batch(batch.len(), waits.iter().sum(), &timing);
     let n = batch.len();
-    for ((job, detections), waited) in batch.into_iter().zip(found).zip(waits) {
+    for ((job, mut detections), waited) in batch.into_iter().zip(found).zip(waits) {
+        let back =
+            |xyxy| if job.wanted.clip { job.image.to_original(xyxy) } else { job.image.to_beyond_original(xyxy) };
+        detections.iter_mut().for_each(|d| d.xyxy = back(d.xyxy));
         // Whoever does not listen any more needs no answer.
         let _ = job.answer.send(Answer { detections, waited, inference: timing.inference, batch: n });
     }

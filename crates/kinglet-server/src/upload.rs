@@ -15,7 +15,7 @@ const MAX_SETTING: usize = 4096;
 /// Most detections that a request may ask for.
 pub(crate) const MAX_DETECTIONS: usize = 30_000;
 /// What a form may hold beside pictures.
-const SETTINGS: [&str; 4] = ["conf", "iou", "classes", "max_det"];
+const SETTINGS: [&str; 5] = ["conf", "iou", "classes", "max_det", "clip"];
 
 /// A picture as it came.
 pub(crate) struct Picture {
@@ -132,13 +132,18 @@ fn known_fields() -> String {
     format!("the fields are `image` (once or several times), `{}`", SETTINGS.join("`, `"))
 }
 
+/// What a request wants of its pictures.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Wanted {
+    pub nms: NmsOptions,
+    /// Boxes end at the picture's edges.
+    pub clip: bool,
+}
+
 /// What the settings of a form make of the server's own.
-pub(crate) fn options(
-    settings: &[(String, String)],
-    usual: &NmsOptions,
-    names: &[String],
-) -> Result<NmsOptions, ApiError> {
+pub(crate) fn wanted(settings: &[(String, String)], usual: &NmsOptions, names: &[String]) -> Result<Wanted, ApiError> {
     let mut options = usual.clone();
+    let mut clip = true;
     for (key, value) in settings {
         let value = value.trim();
         let bad = |expected: &str, next: &str| {
@@ -157,6 +162,13 @@ pub(crate) fn options(
                 options.max_det =
                     number.ok_or_else(|| bad(&expected, "leave the field out for the server's own value"))?;
             }
+            "clip" => {
+                clip = match value {
+                    "1" | "true" => true,
+                    "0" | "false" => false,
+                    _ => return Err(bad("1 or 0", "leave the field out for boxes that end at the picture's edges")),
+                };
+            }
             "classes" => {
                 let class = |word: &str| {
                     let by_name = names.iter().position(|name| name == word);
@@ -172,25 +184,28 @@ pub(crate) fn options(
             _ => return Err(ApiError::bad("unknown_field", format!("there is no field `{key}`"), known_fields())),
         }
     }
-    Ok(options)
+    Ok(Wanted { nms: options, clip })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parsed(pairs: &[(&str, &str)]) -> Result<NmsOptions, ApiError> {
+    fn parsed(pairs: &[(&str, &str)]) -> Result<Wanted, ApiError> {
         let settings: Vec<_> = pairs.iter().map(|(k, v)| (String::from(*k), String::from(*v))).collect();
-        options(&settings, &NmsOptions::default(), &["cat".into(), "big dog".into(), "7".into()])
+        wanted(&settings, &NmsOptions::default(), &["cat".into(), "big dog".into(), "7".into()])
     }
 
     #[test]
     fn settings_replace_the_usual_ones() {
-        let found = parsed(&[("conf", "0.5"), ("iou", " 1 "), ("classes", "big dog, 0"), ("max_det", "7")]).unwrap();
+        let found =
+            parsed(&[("conf", "0.5"), ("iou", " 1 "), ("classes", "big dog, 0"), ("max_det", "7"), ("clip", "0")]);
         let classes = Some(vec![1, 0]);
-        assert_eq!(found, NmsOptions { conf: 0.5, iou: 1.0, max_det: 7, classes, ..NmsOptions::default() });
-        assert_eq!(parsed(&[("classes", " , ")]).unwrap().classes, None);
-        assert_eq!(parsed(&[("classes", "7")]).unwrap().classes, Some(vec![2]), "a name goes before a number");
+        let nms = NmsOptions { conf: 0.5, iou: 1.0, max_det: 7, classes, ..NmsOptions::default() };
+        assert_eq!(found.unwrap(), Wanted { nms, clip: false });
+        assert!(parsed(&[]).unwrap().clip);
+        assert_eq!(parsed(&[("classes", " , ")]).unwrap().nms.classes, None);
+        assert_eq!(parsed(&[("classes", "7")]).unwrap().nms.classes, Some(vec![2]), "a name goes before a number");
     }
 
     #[test]
@@ -201,6 +216,7 @@ mod tests {
             ("iou", "", "0 to 1"),
             ("max_det", "0", "1 to 30000"),
             ("classes", "cat,9", "names of classes"),
+            ("clip", "maybe", "1 or 0"),
             ("confidence", "1", "no field `confidence`"),
         ] {
             let error = parsed(&[(key, value)]).unwrap_err();

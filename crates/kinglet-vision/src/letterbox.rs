@@ -76,10 +76,13 @@ impl Letterbox {
     }
 
     /// Maps a corner-form box back into the original picture and clips it there.
-    pub fn unmap_box(&self, [x1, y1, x2, y2]: [f32; 4]) -> [f32; 4] {
+    pub fn unmap_box(&self, xyxy: [f32; 4]) -> [f32; 4] {
+        boxes::clip(self.unmap_beyond(xyxy), self.original.0 as f32, self.original.1 as f32)
+    }
+
+    /// Maps a corner-form box back; it may reach beyond the original picture.
+    pub fn unmap_beyond(&self, [x1, y1, x2, y2]: [f32; 4]) -> [f32; 4] {
         let [left, top] = self.pad.map(|pad| pad as f32);
-        let back =
-            [(x1 - left) / self.ratio, (y1 - top) / self.ratio, (x2 - left) / self.ratio, (y2 - top) / self.ratio];
-        boxes::clip(back, self.original.0 as f32, self.original.1 as f32)
+        [(x1 - left) / self.ratio, (y1 - top) / self.ratio, (x2 - left) / self.ratio, (y2 - top) / self.ratio]
     }
 }

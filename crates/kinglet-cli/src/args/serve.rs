@@ -64,7 +64,7 @@ pub struct ServeArgs {
     pub timeout: usize,
 
     /// Most images computed together
-    #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true, default_value = "8", help_heading = "Machine")]
+    #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true, default_value = "4", help_heading = "Machine")]
     pub max_batch: usize,
     /// Milliseconds to wait for images that are on their way
     #[arg(long, value_name = "MS", value_parser = whole, allow_negative_numbers = true, default_value = "2", help_heading = "Machine")]

@@ -1,5 +1,6 @@
 // Boxes on a picture. The server is asked once for all candidates above the lowest confidence that the slider has; the
 // sliders then choose among them here, by the rule of the server: best first, and of one class no two that overlap more.
+// As there, overlaps are those of the whole boxes; what reaches beyond the picture is cut off afterwards.
 
 import { table } from "/chart.js";
 
@@ -73,7 +74,7 @@ function overlap(a, b) {
 }
 
 /** Those of `found` (best first) that stay. */
-export function suppress(found, conf, iou, wanted, most) {
+function suppress(found, conf, iou, wanted, most) {
   const stay = [];
   for (const d of found) {
     if (stay.length >= most) break;
@@ -88,7 +89,10 @@ function choose() {
   $("conf-value").value = conf.toFixed(2);
   $("iou-value").value = iou.toFixed(2);
   const wanted = new Set([...$("classes").querySelectorAll("input:checked")].map(box => Number(box.value)));
-  kept = suppress(candidates, conf, iou, wanted, model ? model.max_det : 1000);
+  const cut = (v, most) => Math.min(Math.max(v, 0), most);
+  kept = suppress(candidates, conf, iou, wanted, model ? model.max_det : 1000).map(d => ({
+    ...d, xmin: cut(d.xmin, canvas.width), xmax: cut(d.xmax, canvas.width), ymin: cut(d.ymin, canvas.height), ymax: cut(d.ymax, canvas.height),
+  }));
   show();
 }
 
@@ -104,7 +108,7 @@ function show() {
   paint.drawImage(source, 0, 0, canvas.width, canvas.height);
   // Sizes in pixels of the screen, whatever the picture's size.
   const scale = Math.max(1, canvas.width / Math.max(1, canvas.clientWidth || canvas.width));
-  const line = 2 * scale, size = 13 * scale;
+  const line = 2 * scale, size = (canvas.clientWidth < 500 ? 11 : 13) * scale;
   paint.font = `600 ${size}px system-ui, sans-serif`;
   paint.textBaseline = "top";
   for (const d of [...kept].reverse()) {
@@ -141,7 +145,7 @@ function show() {
 async function candidatesOf(blob) {
   const form = new FormData();
   form.append("image", blob, blob.name ?? "frame.jpg");
-  for (const [key, value] of [["conf", LOWEST], ["iou", 1], ["max_det", MOST_CANDIDATES]]) form.append(key, value);
+  for (const [key, value] of [["conf", LOWEST], ["iou", 1], ["max_det", MOST_CANDIDATES], ["clip", 0]]) form.append(key, value);
   return (await ask("/v2/detect", { method: "POST", body: form })).images[0];
 }
 

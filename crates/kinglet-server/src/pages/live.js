@@ -38,7 +38,7 @@ function showProgress() {
   const last = measured[measured.length - 1];
   figures([
     ["mAP 50, last", percent(last?.map50)],
-    ["mAP 50, best", best ? `${percent(best.map50)} (${best.epoch})` : "–"],
+    ["mAP 50, best", best ? `${percent(best.map50)} (epoch ${best.epoch})` : "–"],
     ["mAP 50-95, last", percent(last?.map50_95)],
     ["images a second", batch ? short(batch.images_per_second) : "–"],
     ["waiting for data", batch ? percent(batch.waiting) : "–"],

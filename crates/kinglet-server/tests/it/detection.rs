@@ -85,6 +85,18 @@ fn settings_of_a_request_are_obeyed() {
     let loose = NmsOptions { iou: 1.0, max_det: 7, ..base };
     assert_same(&ask(&[("conf", "0.001"), ("iou", "1"), ("max_det", "7")]), &expected(50, 40, &loose));
     assert_eq!(ask(&[("conf", "1")]), serde_json::json!([]));
+    // Clipping what was not clipped gives what is: some boxes of small anchors at the edges reach beyond.
+    let clipped = ask(&[("conf", "0.001"), ("iou", "1")]);
+    let whole = ask(&[("conf", "0.001"), ("iou", "1"), ("clip", "0")]);
+    let (mut beyond, sides) = (0, [("xmin", 50.0), ("ymin", 40.0), ("xmax", 50.0), ("ymax", 40.0)]);
+    for (clipped, whole) in clipped.as_array().unwrap().iter().zip(whole.as_array().unwrap()) {
+        for (side, most) in sides {
+            let (clipped, whole) = (clipped[side].as_f64().unwrap(), whole[side].as_f64().unwrap());
+            assert!((whole.clamp(0.0, most) - clipped).abs() < 2e-3, "{side}: {whole} and {clipped}");
+            beyond += usize::from(whole < 0.0 || whole > most);
+        }
+    }
+    assert!(beyond > 0, "a test without boxes at the edges tests nothing");
 }
 
 #[test]
