@@ -3,7 +3,7 @@
 use super::detect_frames::{self, Film};
 use super::detect_output::{Outputs, Picture, counts, picture_extension, save_image};
 use super::ensemble::Ensemble;
-use super::{load_weights, raised};
+use super::{image_size, load_weights, raised};
 use crate::args::DetectArgs;
 use crate::errors::CliError;
 use crate::interrupt;
@@ -80,15 +80,7 @@ pub fn run(args: DetectArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     }
     let detector = loaded.detector(args.augment)?;
     let stride = detector.max_stride();
-    let wanted = match args.imgsz[..] {
-        [side] => [side; 2],
-        [height, width] => [height, width],
-        _ => [img; 2],
-    };
-    let size = wanted.map(|side| raised(side, stride));
-    if size != wanted {
-        printer.say(&format!("image size {wanted:?} raised to {size:?}, multiples of the model's stride {stride}"));
-    }
+    let size = image_size(&args.imgsz, img, stride, printer);
     let follows = args.track || args.save_tracks.is_some();
     let options = NmsOptions {
         // Low scores keep tracks; the tracker gives out no others.

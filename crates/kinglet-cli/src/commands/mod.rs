@@ -26,6 +26,7 @@ pub mod zoo;
 use crate::errors::CliError;
 use crate::gallery::Shown;
 use crate::output::{write_chart, write_picture};
+use crate::printer::Printer;
 use crate::run_dir::RunDir;
 use kinglet_eval::Figure;
 use kinglet_eval::metrics::Report;
@@ -84,6 +85,20 @@ pub(crate) fn model_at(text: &str, file: &str, nc: Option<usize>, side: usize) -
 /// `size` raised to a multiple of `stride`, at least twice it.
 pub(crate) fn raised(size: usize, stride: usize) -> usize {
     size.div_ceil(stride).max(2) * stride
+}
+
+/// Height and width from `--imgsz`, or the weights' own side, as multiples of the stride; tells of a change.
+pub(crate) fn image_size(imgsz: &[usize], own: usize, stride: usize, printer: &Printer) -> [usize; 2] {
+    let wanted = match *imgsz {
+        [side] => [side; 2],
+        [height, width] => [height, width],
+        _ => [own; 2],
+    };
+    let size = wanted.map(|side| raised(side, stride));
+    if size != wanted {
+        printer.say(&format!("image size {wanted:?} raised to {size:?}, multiples of the model's stride {stride}"));
+    }
+    size
 }
 
 /// How a label file gives a box.

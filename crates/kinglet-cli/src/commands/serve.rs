@@ -1,7 +1,7 @@
 //! `kinglet serve`: a detector behind HTTP.
 
 use super::ensemble::Ensemble;
-use super::raised;
+use super::image_size;
 use crate::args::ServeArgs;
 use crate::errors::CliError;
 use crate::printer::Printer;
@@ -29,15 +29,7 @@ pub fn run(args: ServeArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     let (names, img) = (loaded.names.clone(), loaded.img);
     let detector = loaded.detector(false)?;
     let stride = detector.max_stride();
-    let wanted = match args.imgsz[..] {
-        [side] => [side; 2],
-        [height, width] => [height, width],
-        _ => [img; 2],
-    };
-    let size = wanted.map(|side| raised(side, stride));
-    if size != wanted {
-        printer.say(&format!("image size {wanted:?} raised to {size:?}, multiples of the model's stride {stride}"));
-    }
+    let size = image_size(&args.imgsz, img, stride, printer);
     let stem = args.weights[0].file_stem().unwrap_or_default().to_string_lossy();
     let name = args.name.clone().unwrap_or_else(|| stem.into_owned());
     let is_local = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
