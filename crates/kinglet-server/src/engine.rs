@@ -33,8 +33,8 @@ struct Job {
     wanted: Arc<Wanted>,
     answer: oneshot::Sender<Answer>,
     ready: Instant,
-    /// Its place in the queue, free once it is answered.
-    _place: OwnedSemaphorePermit,
+    /// Its place in the queue, free when it is answered.
+    place: OwnedSemaphorePermit,
 }
 
 /// The door to the thread.
@@ -86,7 +86,7 @@ impl Engine {
         place: OwnedSemaphorePermit,
     ) -> oneshot::Receiver<Answer> {
         let (answer, receiver) = oneshot::channel();
-        let job = Job { image, wanted, answer, ready: Instant::now(), _place: place };
+        let job = Job { image, wanted, answer, ready: Instant::now(), place };
         if let Some(jobs) = &self.jobs {
             // Where it has died, the receiver hears of it.
             let _ = jobs.send(job);
@@ -171,6 +171,8 @@ fn detect(detector: &mut Detector, batch: Vec<Job>, metrics: &Metrics) {
         let back =
             |xyxy| if job.wanted.clip { job.image.to_original(xyxy) } else { job.image.to_beyond_original(xyxy) };
         detections.iter_mut().for_each(|d| d.xyxy = back(d.xyxy));
+        // Free before the answer is heard: whoever asks again at once must not be refused for the sake of this image.
+        drop(job.place);
         // Whoever does not listen any more needs no answer.
         let _ = job.answer.send(Answer { detections, waited, inference: timing.inference, batch: n });
     }
