@@ -50,16 +50,17 @@ pub fn run(args: ServeArgs, printer: &Printer) -> Result<ExitCode, CliError> {
         ..DetectionOptions::new(name.clone(), names, size)
     };
     let router = detection::router(detector, options).map_err(CliError::input)?;
-    let stop = Stop::default();
+    let stop = stop_on_signal(printer)?;
     let limits = HttpOptions { drain: timeout, ..HttpOptions::default() };
-    let server = Server::start(listener, router, stop.clone(), limits).map_err(CliError::input)?;
+    let server = Server::start(listener, router, stop, limits).map_err(CliError::input)?;
     let files = args.weights.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
     printer.result(&format!("serving {files} as `{name}` at {}", server.url()));
     printer.say(&format!("try: curl -F image=@photo.jpg {}v1/object-detection/{name}", server.url()));
     if !is_local && !has_key {
         printer.warn("others on the network can use this server: set a key with --api-key-file, and put a proxy with TLS before it");
     }
-    until_stopped(server, &stop, printer)
+    server.join();
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The key of the file or the environment, if there is one.
@@ -75,9 +76,11 @@ fn api_key(args: &ServeArgs) -> Result<Option<ApiKey>, CliError> {
     ApiKey::new(&text).map(Some).map_err(|error| CliError::input(format!("{place}: {error}")))
 }
 
-/// Waits for Ctrl-C or SIGTERM, and then for what is under way. A second Ctrl-C ends at once.
-pub(crate) fn until_stopped(server: Server, stop: &Stop, printer: &Printer) -> Result<ExitCode, CliError> {
+/// What Ctrl-C or SIGTERM sets, for the server to finish what is under way; a second Ctrl-C ends at once. To be had before
+/// the address is told: whoever knows it may already ask the program to end.
+pub(crate) fn stop_on_signal(printer: &Printer) -> Result<Stop, CliError> {
     static ASKED: AtomicBool = AtomicBool::new(false);
+    let stop = Stop::default();
     let (stopping, printer) = (stop.clone(), *printer);
     let handler = move || {
         if ASKED.swap(true, Ordering::Relaxed) {
@@ -87,6 +90,5 @@ pub(crate) fn until_stopped(server: Server, stop: &Stop, printer: &Printer) -> R
         stopping.stop();
     };
     ctrlc::set_handler(handler).map_err(CliError::input)?;
-    server.join();
-    Ok(ExitCode::SUCCESS)
+    Ok(stop)
 }

@@ -1,10 +1,10 @@
 //! `kinglet ui`: runs side by side, in a browser.
 
-use super::serve::until_stopped;
+use super::serve::stop_on_signal;
 use crate::args::UiArgs;
 use crate::errors::CliError;
 use crate::printer::Printer;
-use kinglet_server::{HttpOptions, Server, Stop, http, runs};
+use kinglet_server::{HttpOptions, Server, http, runs};
 use std::process::ExitCode;
 
 /// Serves the comparison until it is stopped.
@@ -19,9 +19,10 @@ pub fn run(args: UiArgs, printer: &Printer) -> Result<ExitCode, CliError> {
         )));
     }
     let listener = http::listen(&args.at.0, args.at.1).map_err(|e| CliError::input(format!("{e}: --at HOST:PORT")))?;
-    let stop = Stop::default();
-    let server = Server::start(listener, runs::router(args.folder.clone()), stop.clone(), HttpOptions::default())
+    let stop = stop_on_signal(printer)?;
+    let server = Server::start(listener, runs::router(args.folder.clone()), stop, HttpOptions::default())
         .map_err(CliError::input)?;
     printer.result(&format!("{} runs of `{shown}` at {}", runs::find(&args.folder).len(), server.url()));
-    until_stopped(server, &stop, printer)
+    server.join();
+    Ok(ExitCode::SUCCESS)
 }
