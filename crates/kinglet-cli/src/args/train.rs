@@ -124,7 +124,7 @@ pub struct TrainArgs {
     #[arg(long = "imgsz", visible_alias = "img", alias = "img-size", value_name = "PIXELS", value_parser = side, allow_negative_numbers = true,
           help_heading = "Training")]
     pub imgsz: Option<usize>,
-    /// How to train: the default learns steadily from few images, yolov5 is YOLOv5's to the letter
+    /// How to train: steadily from few images, or as YOLOv5 does
     #[arg(long, value_enum, default_value = "kinglet", help_heading = "Training")]
     pub recipe: RecipeName,
     /// Update rule

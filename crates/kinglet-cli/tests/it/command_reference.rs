@@ -64,7 +64,11 @@ fn row(arg: &Arg, text: &mut String) {
         None => (help, String::new()),
     };
     let values = arg.get_default_values().iter().map(|value| format!("`{}`", value.to_string_lossy()));
-    let default = if told.is_empty() { values.collect::<Vec<_>>().join(" ") } else { told };
+    let takes = arg.get_action().takes_values();
+    let default = match told.is_empty() && takes {
+        true => values.collect::<Vec<_>>().join(" "),
+        false => told,
+    };
     let mut names = match arg.get_long() {
         Some(long) => format!("`--{long}`"),
         None => String::new(),
@@ -72,7 +76,6 @@ fn row(arg: &Arg, text: &mut String) {
     for alias in arg.get_visible_aliases().unwrap_or_default() {
         names.push_str(&format!(", `--{alias}`"));
     }
-    let takes = arg.get_action().takes_values();
     let value = if takes { value(arg) } else { String::new() };
     let choice = if takes && !arg.is_hide_possible_values_set() { choice(arg) } else { String::new() };
     let cells = [names, value, default, format!("{help}{choice}")].map(|cell| cell.replace('|', "\\|"));
@@ -91,23 +94,13 @@ fn value(arg: &Arg) -> String {
 
 /// The words that a value may be, with what they mean.
 fn choice(arg: &Arg) -> String {
-    let words = arg.get_possible_values().into_iter().filter(|v| !v.is_hide_set()).map(|v| {
-        let help = v.get_help().map(|help| format!(" ({})", uncapitalised(&help.to_string())));
-        format!("`{}`{}", v.get_name(), help.unwrap_or_default())
+    let words = arg.get_possible_values().into_iter().filter(|v| !v.is_hide_set()).map(|v| match v.get_help() {
+        Some(help) => format!("`{}`: {help}", v.get_name()),
+        None => format!("`{}`", v.get_name()),
     });
     let words: Vec<String> = words.collect();
-    if words.is_empty() { String::new() } else { format!(": {}", words.join(", ")) }
-}
-
-/// A sentence as a part of another; names such as YOLO stay as they are.
-fn uncapitalised(text: &str) -> String {
-    let mut letters = text.chars();
-    match (letters.next(), letters.next()) {
-        (Some(first), Some(second)) if !second.is_uppercase() => {
-            first.to_lowercase().chain(text.chars().skip(1)).collect()
-        }
-        _ => text.to_owned(),
-    }
+    let mark = if words.iter().any(|word| word.contains(": ")) { "; " } else { ", " };
+    if words.is_empty() { String::new() } else { format!(". {}", words.join(mark)) }
 }
 
 /// The words of a line as a shell splits it, up to a comment, a pipe or a file.

@@ -68,9 +68,9 @@ fn source(block: &dyn BlockKind, files: &[String]) -> String {
     let header: Vec<&str> = file.lines().map_while(|line| line.strip_prefix("//!")).map(str::trim).collect();
     let found = header.join(" ");
     let paper = found.split_once("Source: ").and_then(|(_, rest)| linked(rest));
-    let program = || match header[0] {
-        line if line.starts_with("YOLOv5's") => "YOLOv5",
-        line if line.contains("`nn.") => "PyTorch",
+    let program = || match block.name() {
+        name if name.starts_with("nn.") => "PyTorch",
+        _ if header[0].contains("YOLOv5's") => "YOLOv5",
         _ => "",
     };
     paper.unwrap_or_else(|| program().to_owned())
@@ -110,7 +110,8 @@ fn the_page_of_blocks_is_that_of_the_registry() {
 /// A built-in model at 640 pixels and 80 classes.
 fn summary(name: &str) -> Summary {
     let found = zoo::model(name).unwrap();
-    Summary::new(&Model::from_yaml(&found.text, &found.file, &ResolveOptions::default()).unwrap())
+    let options = ResolveOptions { image: [640; 2], ..ResolveOptions::default() };
+    Summary::new(&Model::from_yaml(&found.text, &found.file, &options).unwrap())
 }
 
 /// Digits in groups of three.

@@ -40,7 +40,7 @@ fn bash_completes_a_flag() {
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     };
     assert_eq!(complete("kinglet ev", 1), "evolve");
-    assert_eq!(complete("kinglet val --conf", 2), "--conf-thres --conf");
+    assert_eq!(complete("kinglet val --conf", 2), "--conf --conf-thres");
     assert_eq!(complete("kinglet data convert --to c", 4), "coco");
 }
 
