@@ -2,7 +2,7 @@
 
 use crate::weights::Weights;
 use crate::{Program, RawLevels, StepTiming};
-use kinglet_kernels::infer::Arena;
+use kinglet_kernels::AlignedVec;
 use kinglet_nn::{Model, SizeError};
 use std::collections::HashMap;
 
@@ -13,13 +13,13 @@ pub(crate) struct Network {
     weights: Weights,
     programs: HashMap<[usize; 3], Program>,
     /// Memory of whichever program runs.
-    arena: Arena,
+    arena: AlignedVec,
 }
 
 impl Network {
     /// Nothing is compiled yet.
     pub fn new(model: Model) -> Self {
-        Network { model, weights: Weights::default(), programs: HashMap::new(), arena: Arena::default() }
+        Network { model, weights: Weights::default(), programs: HashMap::new(), arena: AlignedVec::default() }
     }
 
     /// Replaces the parameters' values, in the model's order.
@@ -45,8 +45,8 @@ impl Network {
         let len = program.arena_len();
         if self.arena.len() < len {
             // The old memory first, so that both are never held.
-            self.arena = Arena::default();
-            self.arena = Arena::zeros(len);
+            self.arena = AlignedVec::default();
+            self.arena = AlignedVec::zeros(len);
         }
         Ok(program.input(&mut self.arena))
     }

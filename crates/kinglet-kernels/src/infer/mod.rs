@@ -5,7 +5,6 @@
 //! that what it writes and what it reads do not overlap, and on every run that the arena is long enough; it allocates
 //! nothing.
 
-mod arena;
 mod dense;
 mod depthwise;
 pub(crate) mod finish;
@@ -15,7 +14,6 @@ mod squeeze;
 mod winograd;
 
 pub use crate::conv::winograd::WinogradWeights;
-pub use arena::Arena;
 pub use dense::{Dense, Gate, padded_bias};
 pub use depthwise::{Depthwise, Expand, Taps};
 pub use maps::{Affine, Focus, Pool, Repeat, Sum, ZeroBorder};
