@@ -3,7 +3,7 @@
 use crate::weights::Weights;
 use crate::{Program, RawLevels, StepTiming};
 use kinglet_kernels::AlignedVec;
-use kinglet_nn::{Model, SizeError};
+use kinglet_nn::{Model, SizeError, least_logit};
 use std::collections::HashMap;
 
 /// A model with what is compiled of it.
@@ -38,7 +38,7 @@ impl Network {
     pub fn prepare(&mut self, [n, h, w]: [usize; 3]) -> Result<&mut [f32], SizeError> {
         if !self.programs.contains_key(&[n, h, w]) {
             let recording = self.model.record(n, [h, w])?;
-            let program = Program::new(&recording.graph, &self.model.params, &mut self.weights);
+            let program = Program::new(&recording.graph, &self.model.params, &mut self.weights, self.model.spec.nc);
             self.programs.insert([n, h, w], program);
         }
         let program = &self.programs[&[n, h, w]];
@@ -51,16 +51,16 @@ impl Network {
         Ok(program.input(&mut self.arena))
     }
 
-    /// Runs the program on what its input holds.
-    pub fn run(&mut self, size: [usize; 3]) -> RawLevels<'_> {
+    /// Runs the program on what its input holds. Class scores count only where the objectness exceeds `conf`.
+    pub fn run(&mut self, size: [usize; 3], conf: f32) -> RawLevels<'_> {
         let program = &self.programs[&size];
-        program.run(&mut self.arena);
+        program.run(&mut self.arena, least_logit(conf));
         RawLevels { levels: program.outputs(&self.arena), shapes: program.output_shapes() }
     }
 
     /// The time of every step.
-    pub fn profile(&mut self, images: &[f32], size: [usize; 3]) -> Result<Vec<StepTiming>, SizeError> {
+    pub fn profile(&mut self, images: &[f32], size: [usize; 3], conf: f32) -> Result<Vec<StepTiming>, SizeError> {
         self.prepare(size)?.copy_from_slice(images);
-        Ok(self.programs[&size].profile(&mut self.arena))
+        Ok(self.programs[&size].profile(&mut self.arena, least_logit(conf)))
     }
 }

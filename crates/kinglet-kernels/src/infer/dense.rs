@@ -67,7 +67,7 @@ pub fn padded_bias(s: &ConvShape, bias: Option<&[f32]>) -> Arc<[f32]> {
 }
 
 /// Rows of a tile, so that its inputs and outputs stay in the second-level cache, beside weights that may.
-fn row_target(k: usize, n: usize) -> usize {
+pub(super) fn row_target(k: usize, n: usize) -> usize {
     let floats = 64 * 1024 - (k * n / 2).min(24 * 1024);
     (floats / (k.min(288) + n).max(1)).clamp(48, 384) / 12 * 12
 }

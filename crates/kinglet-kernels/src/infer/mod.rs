@@ -7,6 +7,7 @@
 
 mod dense;
 mod depthwise;
+mod detect;
 pub(crate) mod finish;
 mod maps;
 mod plain;
@@ -16,6 +17,7 @@ mod winograd;
 pub use crate::conv::winograd::WinogradWeights;
 pub use dense::{Dense, Gate, padded_bias};
 pub use depthwise::{Depthwise, Expand, Taps};
+pub use detect::{DetectConv, DetectWeights};
 pub use maps::{Affine, Focus, Pool, Repeat, Sum, ZeroBorder};
 pub use plain::{Plain, Work};
 pub use squeeze::{Linear, Scale, Squeeze};
