@@ -7,13 +7,13 @@
 use crate::plain;
 use crate::program::{Kernel, Program, Step};
 use crate::weights::{Form, Weights};
-use kinglet_kernels::{Activation, ConvShape};
 use kinglet_kernels::elementwise::Padding;
 use kinglet_kernels::infer::{
-    Affine, Dense, Depthwise, DetectConv, Expand, Focus, Gate, Place, Plain, Pool, Repeat, Scale, Squeeze, Sum, Winograd,
-    ZeroBorder,
+    Affine, Dense, Depthwise, DetectConv, Expand, Focus, Gate, Place, Plain, Pool, Repeat, Scale, Squeeze, Sum,
+    Winograd, ZeroBorder,
 };
 use kinglet_kernels::pooling::PoolShape;
+use kinglet_kernels::{Activation, ConvShape};
 use kinglet_tensor::ops::{ConvUnit, Op, SqueezeExcite};
 use kinglet_tensor::{Graph, Params, Shape};
 

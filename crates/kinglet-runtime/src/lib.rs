@@ -146,12 +146,7 @@ impl Detector {
     ///
     /// # Errors
     /// As [`Self::forward`].
-    pub fn profile(
-        &mut self,
-        images: &[f32],
-        size: [usize; 3],
-        conf: f32,
-    ) -> Result<Vec<StepTiming>, SizeError> {
+    pub fn profile(&mut self, images: &[f32], size: [usize; 3], conf: f32) -> Result<Vec<StepTiming>, SizeError> {
         self.networks[0].profile(images, size, conf)
     }
 
