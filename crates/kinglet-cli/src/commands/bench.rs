@@ -2,7 +2,7 @@
 
 use super::bench_report::{Setting, Times, peak_rss_mb, rounded, table};
 use super::bench_train;
-use super::chosen_model::{choose, size};
+use super::chosen_model::{choose, expect_few_objects, size};
 use crate::args::{BenchArgs, BenchCommand, DetectionBench};
 use crate::errors::CliError;
 use crate::printer::Printer;
@@ -104,6 +104,11 @@ fn detection(args: DetectionBench, printer: &Printer) -> Result<ExitCode, CliErr
     let setting = Setting::measure();
     let recording = chosen.model.record(batch, size).map_err(CliError::input)?;
     let macs: u64 = recording.graph.nodes().iter().map(|node| node.macs).sum();
+    if !chosen.trained {
+        // At a quarter of the size, not to show in the memory that is measured.
+        let small = size.map(|side| super::raised(side / 2, chosen.model.max_stride()));
+        expect_few_objects(&mut chosen.model, &input(&picture, small), small, NmsOptions::default().conf)?;
+    }
     let mut detector = Detector::new(chosen.model);
     let mut times: [Times; 5] = Default::default();
     let mut found = 0;
