@@ -67,6 +67,9 @@ pub struct DetectionBench {
     /// Time every step of the network, too
     #[arg(long, help_heading = "Measurement")]
     pub per_layer: bool,
+    /// Compute the class scores of all cells, not only of those whose objectness passes the threshold of 0.25
+    #[arg(long, help_heading = "Measurement")]
+    pub all_scores: bool,
     /// The machine.
     #[command(flatten)]
     pub machine: Machine,
