@@ -239,7 +239,10 @@ impl Observer for Live {
         let due = self.painted[1].is_none_or(|at| at.elapsed() >= PICTURE_PAUSE);
         if !found.is_empty() && (due || epoch.epoch + 1 == epoch.epochs) {
             self.painted[1] = Some(Instant::now());
-            let title = format!("What it finds: validation images after epoch {}", epoch.epoch + 1);
+            let title = format!(
+                "What it finds: validation images after epoch {}, scores from {SHOWN_SCORE} on",
+                epoch.epoch + 1
+            );
             self.order("val", title, || found.into_iter().map(|(path, size, d)| Canvas::File(path, size, d)).collect());
         }
     }

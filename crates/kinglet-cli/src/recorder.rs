@@ -115,7 +115,7 @@ impl<'a> Recorder<'a> {
         let shown = self.gallery.finish();
         if self.plots {
             save_validation(&self.run, &validation.report, &shown, &self.names)?;
-            self.report.history = results.as_ref().map(Results::plot_narrow);
+            self.report.history = results.as_ref().map(Results::plots).unwrap_or_default();
             self.report.numbers = vec![
                 ("epochs", self.next_epoch.to_string()),
                 ("best epoch", (finished.best_epoch + 1).to_string()),
