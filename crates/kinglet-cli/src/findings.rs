@@ -34,7 +34,7 @@ pub fn grouped(findings: &[Finding]) -> Vec<String> {
         let count = |severity| found.iter().filter(|f| f.severity == severity).count();
         let mut fates = Vec::new();
         for (severity, words) in
-            [(Severity::Dropped, "left out"), (Severity::Fixed, "corrected"), (Severity::Note, "kept as they are")]
+            [(Severity::Dropped, "left out"), (Severity::Fixed, "corrected"), (Severity::Note, "kept")]
         {
             match count(severity) {
                 0 => {}

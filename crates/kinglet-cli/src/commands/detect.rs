@@ -212,7 +212,7 @@ fn image(
     let (detections, timing) = eye.look(&image)?;
     let [height, width] = eye.last_size;
     printer.result(&format!(
-        "image {place} {}: {height}x{width} {}{:.1}ms",
+        "image {place} {}: {height}x{width} {}, {:.1}ms",
         source.path.display(),
         counts(&detections, outputs.names()),
         timing.inference.as_secs_f64() * 1e3

@@ -149,7 +149,7 @@ impl<'a> Roll<'a> {
         }
         let [height, width] = eye.last_size;
         let inference = timing.inference.as_secs_f64() * 1e3;
-        Ok(format!("{height}x{width} {}{inference:.1}ms", counts(&detections, outputs.names())))
+        Ok(format!("{height}x{width} {}, {inference:.1}ms", counts(&detections, outputs.names())))
     }
 
     /// Opens what is written, now that size and rate are known.

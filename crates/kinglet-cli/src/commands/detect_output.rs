@@ -184,19 +184,14 @@ pub(super) fn class_name(names: &[String], class: usize) -> String {
     names.get(class).cloned().unwrap_or_else(|| class.to_string())
 }
 
-/// `12 RBC, 1 WBC, ` or `(no detections), `. Names stay as they are: nobody knows the plural of every class.
+/// `12 RBC, 1 WBC`, or `(no detections)`. Names stay as they are: nobody knows the plural of every class.
 pub(crate) fn counts(detections: &[Detection], names: &[String]) -> String {
     if detections.is_empty() {
-        return "(no detections), ".to_owned();
+        return "(no detections)".to_owned();
     }
-    let mut text = String::new();
-    for (class, name) in names.iter().enumerate() {
-        let n = detections.iter().filter(|d| d.class == class).count();
-        if n > 0 {
-            text.push_str(&format!("{n} {name}, "));
-        }
-    }
-    text
+    let count = |class: usize| detections.iter().filter(|d| d.class == class).count();
+    let counts = names.iter().enumerate().map(|(class, name)| (count(class), name)).filter(|(n, _)| *n > 0);
+    counts.map(|(n, name)| format!("{n} {name}")).collect::<Vec<_>>().join(", ")
 }
 
 fn picture_json(picture: &Picture<'_>, (width, height): (usize, usize), names: &[String]) -> serde_json::Value {
@@ -276,8 +271,8 @@ mod tests {
     #[test]
     fn counts_are_in_words() {
         let names = ["RBC", "WBC"].map(String::from);
-        assert_eq!(counts(&[detection(1), detection(0), detection(0)], &names), "2 RBC, 1 WBC, ");
-        assert_eq!(counts(&[], &names), "(no detections), ");
+        assert_eq!(counts(&[detection(1), detection(0), detection(0)], &names), "2 RBC, 1 WBC");
+        assert_eq!(counts(&[], &names), "(no detections)");
     }
 
     #[test]
