@@ -134,7 +134,7 @@ function show() {
     return [name, d.confidence.toFixed(2), `${Math.round(d.xmin)}, ${Math.round(d.ymin)}`,
       `${Math.round(d.xmax - d.xmin)} × ${Math.round(d.ymax - d.ymin)}`];
   });
-  $("found").replaceChildren(table(["class", "confidence", "left, top", "size"], rows));
+  $("found").replaceChildren(table(["class", "score", "left, top", "size"], rows));
   const counts = new Map();
   for (const d of kept) counts.set(d.name, (counts.get(d.name) ?? 0) + 1);
   canvas.setAttribute("aria-label", `the picture with boxes: ${[...counts].map(([name, k]) => `${k} ${name}`).join(", ") || "none"}`);
