@@ -15,6 +15,22 @@ use std::sync::atomic::AtomicBool;
 /// Side of the images in pixels.
 const SIDE: usize = 96;
 
+/// One level of stride 16, with anchors for bars that lie, bars that stand, and what is between.
+const MODEL: &str = "
+nc: 2
+anchors:
+  - [45, 15, 15, 45, 30, 30]
+backbone:
+  - [-1, 1, Conv, [16, 3, 2]] # 0, stride 2
+  - [-1, 1, Conv, [32, 3, 2]] # 1, stride 4
+  - [-1, 1, Conv, [64, 3, 2]] # 2, stride 8
+  - [-1, 1, C3, [64]] # 3
+  - [-1, 1, Conv, [128, 3, 2]] # 4, stride 16
+  - [-1, 1, C3, [128]] # 5
+head:
+  - [[5], 1, Detect, [nc, anchors]]
+";
+
 /// A whole number from `low` to below `high`.
 fn between(rng: &mut Rng, low: usize, high: usize) -> usize {
     low + rng.below(high - low)
@@ -65,8 +81,7 @@ impl Observer for Print {
 /// Draws, trains and detects in `folder`. Gives the mAP50 that was reached.
 pub fn train_tiny(folder: &Path) -> Result<f64, Box<dyn Error>> {
     let data = draw_data_set(&folder.join("data"))?;
-    let model = kinglet::nn::zoo::find("kinglet_small").ok_or("kinglet_small is a built-in model")?;
-    let options = TrainOptions { epochs: 20, img: SIDE, ..TrainOptions::new(model, data, folder) };
+    let options = TrainOptions { epochs: 40, batch: 8, img: SIDE, ..TrainOptions::new(MODEL, data, folder) };
     // Set from elsewhere, by Ctrl-C say, this ends the run after a batch; `Trainer::resume` goes on with it.
     let stop = AtomicBool::new(false);
     let finished = Trainer::new(options, &mut Print)?.run(&stop, &mut Print)?;
