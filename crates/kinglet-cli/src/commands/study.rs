@@ -4,7 +4,7 @@
 
 use super::bench_report::table;
 use super::val::{scanned, speed_json};
-use super::{load_weights, raised, save_plot};
+use super::{load_weights, save_plot};
 use crate::args::ValArgs;
 use crate::errors::CliError;
 use crate::output::write_file;
@@ -16,7 +16,7 @@ use kinglet_eval::charts::{Chart, plot_charts};
 use kinglet_eval::figure::Figure;
 use kinglet_eval::plots::Series;
 use kinglet_eval::table::general;
-use kinglet_runtime::Detector;
+use kinglet_runtime::{Detector, raised};
 use kinglet_train::events::Validation;
 use kinglet_train::validate::{nms_options, validate};
 use kinglet_vision::NmsOptions;

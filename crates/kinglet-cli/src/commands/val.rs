@@ -2,7 +2,7 @@
 
 use super::detect::speed_line;
 use super::ensemble::{Ensemble, few};
-use super::{BoxFormat, label_line, raised, shown_json};
+use super::{BoxFormat, label_line, shown_json};
 use crate::args::ValArgs;
 use crate::args::val::Task;
 use crate::errors::CliError;
@@ -21,6 +21,7 @@ use kinglet_eval::coco_json::{CocoRecord, ImageId, coco_category, coco_records, 
 use kinglet_eval::label_plots::plot_labels;
 use kinglet_eval::report_table;
 use kinglet_nn::Summary;
+use kinglet_runtime::raised;
 use kinglet_train::validate::{Seen, nms_options, validate, validate_tiled};
 use kinglet_vision::{Detection, NmsOptions};
 use serde_json::json;
