@@ -155,7 +155,7 @@ pub fn blockers(sets: &[Dataset], extra: &[Finding]) -> Vec<String> {
         let unnamed = set.findings.iter().filter(|f| f.kind == FindingKind::ClassOutOfRange).count();
         if unnamed > 0 {
             out.push(format!(
-                "{split}: {unnamed} labels have a class without a name; add the names, or correct the labels"
+                "{split}: labels of a class without a name: {unnamed}; add the names, or correct the labels"
             ));
         }
         if summary.without_file == summary.usable {

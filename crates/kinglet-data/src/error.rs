@@ -140,7 +140,7 @@ pub enum DataError {
         first: Option<String>,
     },
     /// Classes without a name.
-    #[error("{count} labels have a class that `{}` does not name; it names {} ({}):{}\n  add the missing names or correct the labels", file.display(), names.len(), some(names), lines(first))]
+    #[error("labels of a class that `{}` does not name: {count}; it names {} ({}):{}\n  add the missing names or correct the labels", file.display(), names.len(), some(names), lines(first))]
     ClassOutOfRange {
         /// What names the classes.
         file: PathBuf,

@@ -10,30 +10,43 @@ use std::path::Path;
 
 /// A box as formats in pixels have it, before it is checked.
 #[derive(Debug, Clone)]
-pub(crate) struct PixelBox {
-    pub(crate) class: usize,
+pub struct PixelBox {
+    /// Class index.
+    pub class: usize,
     /// Edges in pixels; finite, and not swapped.
-    pub(crate) xyxy: [f64; 4],
+    pub xyxy: [f64; 4],
     /// The outline in pixels.
-    pub(crate) polygon: Option<Vec<[f64; 2]>>,
-    pub(crate) ignored: Option<Ignored>,
-    pub(crate) line: Option<usize>,
+    pub polygon: Option<Vec<[f64; 2]>>,
+    /// Why it is not to be learnt, where it is not.
+    pub ignored: Option<Ignored>,
+    /// Its line in the file.
+    pub line: Option<usize>,
     /// Which one it is, for findings.
-    pub(crate) what: String,
+    pub what: String,
 }
 
 /// Boxes of one image that have been checked.
 #[derive(Debug, Default)]
-pub(crate) struct Checked {
-    pub(crate) labels: Vec<Label>,
+pub struct Checked {
+    /// What is to be learnt.
+    pub labels: Vec<Label>,
     /// Line of each label.
-    pub(crate) lines: Vec<Option<usize>>,
-    pub(crate) ignored: Vec<IgnoredRegion>,
-    pub(crate) findings: Vec<Finding>,
+    pub lines: Vec<Option<usize>>,
+    /// Places where detections are neither right nor wrong.
+    pub ignored: Vec<IgnoredRegion>,
+    /// What is wrong with others.
+    pub findings: Vec<Finding>,
 }
 
 /// So many pixels may a box in pixels reach out of its image without a word: formats differ in counting from 0 or 1.
 const PIXEL_SLACK: f64 = 1.0;
+
+/// Tells where annotations are of another size than their image: fractions of theirs are used.
+pub(crate) fn other_size(file: &Path, told: Option<(u32, u32)>, (w, h): (u32, u32)) -> Option<Finding> {
+    let (told_w, told_h) = told.filter(|told| *told != (w, h))?;
+    let value = format!("{told_w}x{told_h}, the image has {w}x{h}; boxes are scaled");
+    Some(Finding::new(file, None, Severity::Note, (FindingKind::SizeDiffers, value)))
+}
 
 /// Turns boxes in pixels of an image of `width` x `height` into labels, clipped to the image.
 pub(crate) fn check_pixels(boxes: &[PixelBox], file: &Path, (width, height): (u32, u32)) -> Checked {

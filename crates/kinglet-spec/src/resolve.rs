@@ -62,7 +62,7 @@ pub fn resolve(
         let root = self::root(other, 1)?;
         let model = head.on_backbone(&ModelFile::read(&root)?);
         let mut graph = run(&pages, registry, options, &model).map_err(|t| counted_on(t, name, &model))?;
-        graph.yaml = layout(&model, &graph);
+        graph.yaml = layout(&model, &graph, &pages);
         Ok(graph)
     };
     combined().map_err(|t| pages.error(t))
@@ -121,6 +121,10 @@ fn counted_on(trouble: Trouble, name: &str, model: &ModelFile<'_>) -> Trouble {
             last - backbone + stock
         ))
         .hint("numbers in the head count as on YOLOv5's backbone of ten rows; a level may be written as such, e.g. P4")
+        .hint(format!(
+            "for a head with another backbone, put that backbone's rows back: `kinglet swap --cfg FILE --backbone {name}` then \
+             moves every number"
+        ))
 }
 
 struct Resolver<'a> {
