@@ -75,7 +75,7 @@ const COCO: [(&str, &str); 5] = [
         r#"{"images": [{"id": 1}, 5, {"id": 1, "file_name": "Cargo.toml"}, {"id": 2, "file_name": "Cargo.toml", "width": 0}, {}],
 "annotations": [[], {"image_id": 2}, {"image_id": 2, "category_id": 8, "bbox": [0, 0, 1, 1]},
  {"image_id": 2, "category_id": 1, "bbox": [1e308, 1e308, 1e308, 1e-320]}, {"image_id": 2, "category_id": 1, "bbox": [4, 4, -1, 2]},
- {"image_id": 3, "category_id": 1, "bbox": [4, 4, 1, 2]}, {"image_id": 2, "category_id": 1, "bbox": [4, 4, 1e-44, 2], "iscrowd": 2}],
+ {"image_id": 3, "category_id": 1, "bbox": [4, 4, 1, 2]}, {"image_id": 2, "category_id": 1, "bbox": [0, 0, 1e-44, 2], "iscrowd": 1}],
 "categories": [{"id": 1, "name": "a"}]}"#,
     ),
     ("results", r#"[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1], "score": 0.5}]"#),

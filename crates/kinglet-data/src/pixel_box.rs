@@ -52,13 +52,15 @@ pub(crate) fn other_size(file: &Path, told: Option<(u32, u32)>, (w, h): (u32, u3
 pub(crate) fn check_pixels(boxes: &[PixelBox], file: &Path, (width, height): (u32, u32)) -> Checked {
     let mut out = Checked::default();
     let (w, h) = (f64::from(width), f64::from(height));
+    // Labels are fractions in single precision, where a tiny box may have no width left.
+    let has_area = |[x1, y1, x2, y2]: [f64; 4]| ((x2 - x1) / w) as f32 > 0.0 && ((y2 - y1) / h) as f32 > 0.0;
     let mut seen = HashSet::new();
     for one in boxes {
         let [x1, y1, x2, y2] = one.xyxy;
         let mut tell = |severity, kind, value| {
             out.findings.push(Finding::new(file, one.line, severity, (kind, format!("{}: {value}", one.what))));
         };
-        if x2 <= x1 || y2 <= y1 {
+        if !has_area(one.xyxy) {
             tell(Severity::Dropped, FindingKind::ZeroArea, format!("size {} x {}", x2 - x1, y2 - y1));
             continue;
         }
@@ -70,7 +72,7 @@ pub(crate) fn check_pixels(boxes: &[PixelBox], file: &Path, (width, height): (u3
         } else {
             (y2 > h + PIXEL_SLACK).then_some((FindingKind::OutOfRange, y2))
         };
-        let is_empty = inside[2] <= inside[0] || inside[3] <= inside[1];
+        let is_empty = !has_area(inside);
         if is_empty || outside.is_some() {
             let severity = if is_empty { Severity::Dropped } else { Severity::Fixed };
             let (kind, value) = outside.unwrap_or((FindingKind::OutOfRange, x2.max(y2)));
@@ -120,6 +122,9 @@ mod tests {
         assert_eq!(check([200.0, 0.0, 220.0, 50.0]), (vec![], vec![(OutOfRange, Dropped)]));
         assert_eq!(check([100.0, 0.0, 100.5, 50.0]), (vec![], vec![(OutOfRange, Dropped)]));
         assert_eq!(check([5.0, 5.0, 5.0, 9.0]), (vec![], vec![(ZeroArea, Dropped)]));
+        // 1e-44 / 100 rounds to 0 in single precision.
+        assert_eq!(check([0.0, 0.0, 1e-44, 9.0]), (vec![], vec![(ZeroArea, Dropped)]));
+        assert_eq!(check([-9.0, 0.0, 1e-44, 9.0]), (vec![], vec![(Negative, Dropped)]));
         assert_eq!(check([-1e300, -1e300, 1e300, 1e300]).1, [(Negative, Fixed)]);
     }
 
