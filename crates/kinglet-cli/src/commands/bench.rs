@@ -91,7 +91,7 @@ fn detection(args: DetectionBench, printer: &Printer) -> Result<ExitCode, CliErr
     let printer = &printer.json(args.json);
     kinglet_kernels::threads::set_threads(args.machine.threads);
     let mut chosen = choose(&args.model, Some(DEFAULT_MODEL), printer)?;
-    let size = size(&args.imgsz, &chosen, printer);
+    let size = size(&args.size.imgsz, &chosen, printer);
     let batch = args.batch_size;
     let file = match &args.source {
         Some(path) => std::fs::read(path).map_err(|error| CliError::read(path, &error))?,
