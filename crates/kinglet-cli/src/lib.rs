@@ -27,6 +27,7 @@ pub mod report;
 pub mod results;
 pub mod run_dir;
 pub mod sources;
+mod table;
 pub mod tensorboard;
 pub mod zoo;
 

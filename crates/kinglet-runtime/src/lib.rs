@@ -81,6 +81,11 @@ pub enum Fit {
     Stride,
 }
 
+/// `side` of an image raised to a multiple of `stride`, at least twice it: what a model can see.
+pub fn raised(side: usize, stride: usize) -> usize {
+    side.div_ceil(stride).max(2) * stride
+}
+
 impl Detector {
     /// A detector for a model whose parameters have values.
     pub fn new(model: Model) -> Self {
@@ -279,5 +284,15 @@ impl Detector {
         let options: Vec<&NmsOptions> = images.iter().map(|(_, options)| *options).collect();
         let (found, timing) = self.suppressed(predicted, &options);
         Ok((found, Timing { preprocess, ..timing }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sides_are_raised_to_the_stride_and_to_two_cells_at_least() {
+        assert_eq!([raised(640, 32), raised(641, 32), raised(32, 32), raised(100, 64)], [640, 672, 64, 128]);
     }
 }

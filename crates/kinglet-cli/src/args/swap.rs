@@ -13,7 +13,7 @@ use std::path::PathBuf;
         kinglet swap --cfg yolov5n --replace-c3 6 --with \"MobileNetv3 [512, 1024, 5, 1, 1, 1]\"\n  \
         kinglet swap --cfg yolov5n --insert-at 9 --with \"MobileNetv3 [1024, 960, 3, 1, 1, 1]\"\n\n\
         All row numbers in `from` move along. `kinglet inspect MODEL` shows the numbers of the rows, `kinglet blocks` what \
-        blocks there are. Comments of the file are not kept."
+        blocks there are. Comments above and behind rows stay with them; other comments are not kept."
 )]
 pub struct SwapArgs {
     /// A model file, or the name of a built-in model

@@ -59,8 +59,8 @@ pub struct ValArgs {
     #[arg(long, help_heading = "Model and data")]
     pub single_cls: bool,
 
-    /// Images per batch
-    #[arg(long, visible_alias = "batch", value_name = "N", value_parser = positive, allow_negative_numbers = true, default_value = "32",
+    /// Images per batch; they share one padded shape, so mAP depends on it a little
+    #[arg(long, visible_alias = "batch", value_name = "N", value_parser = positive, allow_negative_numbers = true, default_value = "16",
           help_heading = "Detection")]
     pub batch_size: usize,
     /// Image side in pixels [default: that of the training]; several with --task study

@@ -1,11 +1,12 @@
 //! `kinglet bench`: how long detection takes, stage by stage.
 
-use super::bench_report::{Setting, Times, peak_rss_mb, rounded, table};
+use super::bench_report::{Setting, Times, peak_rss_mb, rounded};
 use super::bench_train;
 use super::chosen_model::{choose, expect_few_objects, size};
 use crate::args::{BenchArgs, BenchCommand, DetectionBench};
 use crate::errors::CliError;
 use crate::printer::Printer;
+use crate::table::table;
 use kinglet_data::Rng;
 use kinglet_data::synthetic::draw_scene;
 use kinglet_runtime::{Detector, Fit, StepTiming};

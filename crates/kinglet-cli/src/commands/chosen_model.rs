@@ -64,7 +64,7 @@ pub(crate) fn choose(choice: &ModelChoice, default: Option<&str>, printer: &Prin
 /// of nearly equal values make rounding large.
 fn calibrate(model: &mut Model) -> Result<(), CliError> {
     const PICTURES: usize = 2;
-    let side = super::raised(CALIBRATION_SIDE, model.max_stride());
+    let side = kinglet_runtime::raised(CALIBRATION_SIDE, model.max_stride());
     let pictures =
         (0..PICTURES).flat_map(|i| super::bench::input(&draw_scene(&mut Rng::for_sample(0, 2, i)).0, [side; 2]));
     let pictures: Vec<f32> = pictures.collect();
@@ -111,7 +111,7 @@ pub(crate) fn size(imgsz: &[usize], chosen: &ChosenModel, printer: &Printer) -> 
         _ => [chosen.img; 2],
     };
     let stride = chosen.model.max_stride();
-    let size = wanted.map(|side| super::raised(side, stride));
+    let size = wanted.map(|side| kinglet_runtime::raised(side, stride));
     if size != wanted {
         printer.say(&format!("image size {wanted:?} raised to {size:?}, multiples of the model's stride {stride}"));
     }

@@ -2,21 +2,21 @@
 //!
 //! Source: YOLOv5's tasks: score 0.25, IoU 0.45 and full squares for speed; sides from 256 to 1536 by 128 for the study.
 
-use super::bench_report::table;
 use super::val::{scanned, speed_json};
-use super::{load_weights, raised, save_plot};
+use super::{load_weights, save_plot};
 use crate::args::ValArgs;
 use crate::errors::CliError;
 use crate::output::write_file;
 use crate::printer::Printer;
 use crate::progress::Bar;
 use crate::run_dir::RunDir;
+use crate::table::table;
 use kinglet_data::{Dataset, Loader, LoaderOptions};
 use kinglet_eval::charts::{Chart, plot_charts};
 use kinglet_eval::figure::Figure;
 use kinglet_eval::plots::Series;
 use kinglet_eval::table::general;
-use kinglet_runtime::Detector;
+use kinglet_runtime::{Detector, raised};
 use kinglet_train::events::Validation;
 use kinglet_train::validate::{nms_options, validate};
 use kinglet_vision::NmsOptions;

@@ -2,7 +2,7 @@
 
 use super::detect::speed_line;
 use super::ensemble::{Ensemble, few};
-use super::{BoxFormat, label_line, raised, shown_json};
+use super::{BoxFormat, label_line, shown_json};
 use crate::args::ValArgs;
 use crate::args::val::Task;
 use crate::errors::CliError;
@@ -21,10 +21,11 @@ use kinglet_eval::coco_json::{CocoRecord, ImageId, coco_category, coco_records, 
 use kinglet_eval::label_plots::plot_labels;
 use kinglet_eval::report_table;
 use kinglet_nn::Summary;
+use kinglet_runtime::raised;
 use kinglet_train::validate::{Seen, nms_options, validate, validate_tiled};
 use kinglet_vision::{Detection, NmsOptions};
 use serde_json::json;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -241,7 +242,12 @@ fn check_classes(args: &ValArgs, file: &Path, data: &[String], weights: &[String
     if args.single_cls || data == weights {
         return Ok(());
     }
+    let sorted = |names: &[String]| names.iter().cloned().collect::<BTreeSet<_>>();
     let hint = match weights {
+        _ if sorted(weights) == sorted(data) => {
+            "the names are the same in another order: use a data YAML with `names` in the order of the weights, or for VOC a \
+             `labelmap.txt` with a name a line"
+        }
         [_] => "use the data YAML of the training, and --single-cls where it was trained with that",
         _ => "use the data YAML of the training",
     };

@@ -2,13 +2,14 @@
 //!
 //! Units: parameters in millions; GFLOP of 2 x multiply-adds; milliseconds; MB of 2^20 bytes, of packed weights and maps.
 
-use super::bench_report::{Times, rounded, table};
+use super::bench_report::{Times, rounded};
 use super::chosen_model::choose;
 use super::model_at;
 use crate::args::{ModelChoice, ZooArgs};
 use crate::errors::CliError;
-use crate::printer::Printer;
+use crate::printer::{Printer, counted};
 use crate::progress::Bar;
+use crate::table::table;
 use crate::zoo;
 use glob::Pattern;
 use kinglet_nn::Summary;
@@ -88,8 +89,7 @@ pub fn run(args: ZooArgs, printer: &Printer) -> Result<ExitCode, CliError> {
 }
 
 fn threads() -> String {
-    let n = kinglet_kernels::threads::threads();
-    format!("{n} thread{}", if n == 1 { "" } else { "s" })
+    counted(kinglet_kernels::threads::threads(), "thread")
 }
 
 /// Runs a model with random weights on a grey image.
