@@ -4,7 +4,7 @@
 //! metrics, without control characters.
 
 use crate::findings;
-use crate::printer::Printer;
+use crate::printer::{Printer, counted};
 use crate::progress::{Bar, clock, epoch_header, epoch_row};
 use kinglet_data::Dataset;
 use kinglet_eval::table::{table_header, table_row};
@@ -115,9 +115,8 @@ impl Observer for Console<'_> {
     fn started(&mut self, run: &Started<'_>) {
         self.printer.say(&format!("\n{}\n", run.summary));
         self.printer.say(&format!(
-            "{} {}, {} instructions; results go to {}",
-            run.threads,
-            if run.threads == 1 { "thread" } else { "threads" },
+            "{}, {} instructions; results go to {}",
+            counted(run.threads, "thread"),
             run.isa,
             self.folder.display()
         ));
@@ -174,9 +173,9 @@ impl Observer for Console<'_> {
         let needs_header = self.printer.animates() || !self.header_printed;
         if !self.printer.animates() {
             if needs_header {
-                self.printer.say(&epoch_header());
+                self.printer.say(&format!("{}{:>9}", epoch_header(), "Time"));
             }
-            self.printer.say(&format!("{}  {}", self.current.row, clock(epoch.elapsed)));
+            self.printer.say(&format!("{}{:>9}", self.current.row, clock(epoch.elapsed)));
         }
         if let Some(validation) = &epoch.validation {
             let r = &validation.report;

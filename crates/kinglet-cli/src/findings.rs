@@ -1,29 +1,25 @@
 //! What a label scan found, in words: a summary line, the findings by kind, and the full list as a file.
 
-use crate::printer::Printer;
+use crate::printer::{Printer, counted};
 use kinglet_data::{Dataset, Finding, FindingKind, Severity};
 use std::collections::BTreeMap;
 
 /// Examples shown of each kind.
 const SHOWN: usize = 3;
 
-fn plural(count: usize, word: &str) -> String {
-    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
-}
-
 /// `train: 205 images, 4901 boxes, 0 backgrounds, 3 findings`.
 pub fn summary_line(dataset: &Dataset) -> String {
     let s = &dataset.summary;
-    let mut line = format!("{}: {}", dataset.split.key(), plural(s.usable, "image"));
+    let mut line = format!("{}: {}", dataset.split.key(), counted(s.usable, "image"));
     if s.usable != s.images {
         line.push_str(&format!(" of {}", s.images));
     }
     let boxes = if s.boxes == 1 { "1 box".to_owned() } else { format!("{} boxes", s.boxes) };
-    line.push_str(&format!(", {boxes}, {}", plural(s.background, "background")));
+    line.push_str(&format!(", {boxes}, {}", counted(s.background, "background")));
     if s.without_file > 0 {
         line.push_str(&format!(" ({} without a label file)", s.without_file));
     }
-    line.push_str(&format!(", {}", plural(dataset.findings.len(), "finding")));
+    line.push_str(&format!(", {}", counted(dataset.findings.len(), "finding")));
     line
 }
 
@@ -38,7 +34,7 @@ pub fn grouped(findings: &[Finding]) -> Vec<String> {
         let count = |severity| found.iter().filter(|f| f.severity == severity).count();
         let mut fates = Vec::new();
         for (severity, words) in
-            [(Severity::Dropped, "left out"), (Severity::Fixed, "corrected"), (Severity::Note, "kept as they are")]
+            [(Severity::Dropped, "left out"), (Severity::Fixed, "corrected"), (Severity::Note, "kept")]
         {
             match count(severity) {
                 0 => {}

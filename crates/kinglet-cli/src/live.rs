@@ -6,6 +6,7 @@
 use crate::commands::detect_output::counts;
 use crate::errors::CliError;
 use crate::printer::Printer;
+use crate::recorder::batch_pictures;
 use crate::results::{Results, row_of};
 use kinglet_data::{Batch, Sample};
 use kinglet_server::live::{self, Board};
@@ -15,7 +16,7 @@ use kinglet_train::events::{BatchDone, EpochDone, Finished, Observer, Started};
 use kinglet_train::guard::Retreat;
 use kinglet_vision::decode::{self, Limits};
 use kinglet_vision::encode::jpeg_bytes;
-use kinglet_vision::{Detection, DrawOptions, Image, cxcywh_to_xyxy, draw_detections};
+use kinglet_vision::{Detection, DrawOptions, Image, draw_detections};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -190,21 +191,10 @@ impl Observer for Live {
             return;
         }
         self.painted[0] = Some(Instant::now());
-        let size = batch.h * batch.w * 3;
         let title = format!("What it learns from: augmented pictures, epoch {}, batch {}", epoch + 1, index + 1);
-        self.order("train", title, || {
-            let one = |image: usize| {
-                let pixels = batch.images[image * size..][..size].to_vec();
-                let (w, h) = (batch.w as f32, batch.h as f32);
-                let targets = batch.targets.iter().filter(|t| t.image == image);
-                let boxed = targets.map(|t| {
-                    let [x, y, bw, bh] = t.cxcywh;
-                    Detection { xyxy: cxcywh_to_xyxy([x * w, y * h, bw * w, bh * h]), score: 1.0, class: t.class }
-                });
-                Some(Canvas::Pixels(Image::from_raw(batch.w, batch.h, pixels)?, boxed.collect()))
-            };
-            (0..batch.n.min(PICTURES)).filter_map(one).collect()
-        });
+        let canvases =
+            || batch_pictures(batch).take(PICTURES).map(|(image, boxes)| Canvas::Pixels(image, boxes)).collect();
+        self.order("train", title, canvases);
     }
 
     fn batch(&mut self, batch: &BatchDone) {
@@ -239,7 +229,10 @@ impl Observer for Live {
         let due = self.painted[1].is_none_or(|at| at.elapsed() >= PICTURE_PAUSE);
         if !found.is_empty() && (due || epoch.epoch + 1 == epoch.epochs) {
             self.painted[1] = Some(Instant::now());
-            let title = format!("What it finds: validation images after epoch {}", epoch.epoch + 1);
+            let title = format!(
+                "What it finds: validation images after epoch {}, scores from {SHOWN_SCORE} on",
+                epoch.epoch + 1
+            );
             self.order("val", title, || found.into_iter().map(|(path, size, d)| Canvas::File(path, size, d)).collect());
         }
     }
@@ -262,8 +255,7 @@ fn paint(board: &Board, order: Order) {
         };
         let draw = DrawOptions { hide_conf: !scores, ..DrawOptions::default() };
         draw_detections(&mut image, &boxes, names, &draw);
-        let counted = counts(&boxes, names);
-        let counted = if boxes.is_empty() { "none" } else { counted.trim_end_matches(", ") };
+        let counted = if boxes.is_empty() { "none".to_owned() } else { counts(&boxes, names) };
         let text = format!("{what}: {counted}");
         Some((jpeg_bytes(&image, JPEG_QUALITY).ok()?, text))
     });

@@ -21,11 +21,13 @@ p{max-width:48rem;margin:.5rem 0}.quiet{color:var(--quiet)}
 th,td{padding:.3rem .9rem;border-bottom:1px solid var(--faint);text-align:right;white-space:nowrap}
 th{color:var(--quiet);font-weight:500}th:first-child,td:first-child{text-align:left;padding-left:0}
 .words{text-align:left;white-space:normal}
-svg{max-width:100%;height:auto;display:block;margin:.75rem 0}
+svg{display:block;height:auto;max-width:100%}.chart{overflow-x:auto;margin:.75rem 0}.chart svg{min-width:40rem}
+.charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,20rem),1fr));gap:.75rem}
+:focus-visible{outline:3px solid var(--accent);outline-offset:2px}
 .ground{fill:var(--ground)}polyline.ground{fill:none;stroke:var(--ground)}
 rect.ink,text.ink{fill:var(--ink)}polyline.ink{stroke:var(--ink)}
 rect.faint{fill:var(--faint)}polyline.faint{stroke:var(--faint)}
-.pictures{display:grid;grid-template-columns:repeat(auto-fill,minmax(18rem,1fr));gap:1rem}
+.pictures{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,22rem),1fr));gap:1rem}
 figure{margin:0}figure img{width:100%;height:auto;border-radius:.25rem;display:block}figcaption{font-size:.9rem;color:var(--quiet)}
 .chip{display:inline-block;width:.8em;height:.8em;border-radius:.2em;margin:0 .35em 0 .9em;border:1px solid var(--quiet)}
 pre{background:var(--soft);padding:.8rem 1rem;border-radius:.5rem;overflow-x:auto;font-size:.85rem;line-height:1.45}
@@ -67,14 +69,21 @@ impl Page {
         self.body.push_str("</div>\n");
     }
 
-    /// A table; the first column is text, and so is the last where `words`.
+    /// A table; the first column is text, and so is the last where `words`. Without a head, rows are names and values.
     pub fn table(&mut self, head: &[&str], rows: &[Vec<String>], words: bool) {
-        self.body.push_str("<div class=\"wide\"><table><thead><tr>");
-        let class = |column: usize| if words && column + 1 == head.len() { " class=\"words\"" } else { "" };
-        for (column, cell) in head.iter().enumerate() {
-            self.body.push_str(&format!("<th{}>{}</th>", class(column), escaped(cell)));
+        let columns = rows.first().map_or(head.len(), Vec::len);
+        let class = |column: usize| if words && column + 1 == columns { " class=\"words\"" } else { "" };
+        let label = if head.is_empty() { "Names and values".to_owned() } else { escaped(&head.join(", ")) };
+        self.body
+            .push_str(&format!("<div class=\"wide\" tabindex=\"0\" role=\"region\" aria-label=\"{label}\"><table>"));
+        if !head.is_empty() {
+            self.body.push_str("<thead><tr>");
+            for (column, cell) in head.iter().enumerate() {
+                self.body.push_str(&format!("<th scope=\"col\"{}>{}</th>", class(column), escaped(cell)));
+            }
+            self.body.push_str("</tr></thead>");
         }
-        self.body.push_str("</tr></thead><tbody>\n");
+        self.body.push_str("<tbody>\n");
         for row in rows {
             self.body.push_str("<tr>");
             for (column, cell) in row.iter().enumerate() {
@@ -85,9 +94,19 @@ impl Page {
         self.body.push_str("</tbody></table></div>\n");
     }
 
-    /// A chart.
+    /// A chart. On a phone it can be moved sideways, or its words would be too small to read.
     pub fn figure(&mut self, figure: &Figure) {
-        self.body.push_str(&figure.to_svg());
+        self.body.push_str(&format!(
+            "<div class=\"chart\" tabindex=\"0\" role=\"region\" aria-label=\"Chart\">{}</div>\n",
+            figure.to_svg()
+        ));
+    }
+
+    /// Small charts, as many side by side as there is room for.
+    pub fn figures(&mut self, figures: &[Figure]) {
+        self.body.push_str("<div class=\"charts\">\n");
+        figures.iter().for_each(|figure| self.body.push_str(&figure.to_svg()));
+        self.body.push_str("</div>\n");
     }
 
     /// What is seen after a click only.
@@ -157,8 +176,9 @@ mod tests {
         page.figure(&Figure::new(9, 9, evil));
         let html = page.finish();
         assert!(!html.contains("<script") && !html.contains("alert('"), "{html}");
-        // Title, heading and line; a heading; two in numbers, table, the folded part and below the picture; one elsewhere.
-        assert_eq!(html.matches("&lt;script&gt;").count(), 3 + 1 + 4 * 2 + 3);
+        // Title, heading and line; a heading; two in numbers, the folded part and below the picture; three in the table; one
+        // elsewhere.
+        assert_eq!(html.matches("&lt;script&gt;").count(), 3 + 1 + 3 * 2 + 3 + 3);
         for needs in ["http:", "https:", "src=\"/", "url(", "@import"] {
             let own = html.replace("http://www.w3.org/2000/svg", "");
             assert!(!own.contains(needs), "{needs}");

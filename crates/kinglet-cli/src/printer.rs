@@ -5,6 +5,11 @@
 
 use std::io::{IsTerminal, Write};
 
+/// `1 image`, `3 images`: for words whose plural ends in an s.
+pub fn counted(count: usize, word: &str) -> String {
+    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
+}
+
 /// Prints for one command.
 #[derive(Debug, Clone, Copy)]
 pub struct Printer {
@@ -64,6 +69,11 @@ impl Printer {
     pub fn data(&self, value: &serde_json::Value) {
         let text = serde_json::to_string_pretty(value).expect("JSON values serialise");
         let _ = writeln!(std::io::stdout().lock(), "{text}");
+    }
+
+    /// Machine-readable output of which more follows: one line.
+    pub fn line(&self, value: &serde_json::Value) {
+        let _ = writeln!(std::io::stdout().lock(), "{value}");
     }
 
     /// Words for people.

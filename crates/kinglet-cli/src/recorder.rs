@@ -115,7 +115,7 @@ impl<'a> Recorder<'a> {
         let shown = self.gallery.finish();
         if self.plots {
             save_validation(&self.run, &validation.report, &shown, &self.names)?;
-            self.report.history = results.as_ref().map(Results::plot_narrow);
+            self.report.history = results.as_ref().map(Results::plots).unwrap_or_default();
             self.report.numbers = vec![
                 ("epochs", self.next_epoch.to_string()),
                 ("best epoch", (finished.best_epoch + 1).to_string()),
@@ -167,19 +167,23 @@ pub fn scan_lines(dataset: &Dataset) -> Vec<String> {
     std::iter::once(findings::summary_line(dataset)).chain(notes).chain(findings::grouped(&dataset.findings)).collect()
 }
 
-/// The pictures of a training batch with their targets.
+/// The pictures of a training batch, each with its targets as boxes in pixels.
+pub(crate) fn batch_pictures(batch: &Batch) -> impl Iterator<Item = (Image, Vec<Detection>)> {
+    let (w, h) = (batch.w as f32, batch.h as f32);
+    let place = move |[cx, cy, bw, bh]: [f32; 4]| cxcywh_to_xyxy([cx * w, cy * h, bw * w, bh * h]);
+    batch.images.chunks_exact(batch.h * batch.w * 3).enumerate().filter_map(move |(at, pixels)| {
+        let own = batch.targets.iter().filter(|target| target.image == at);
+        let boxes = own.map(|t| Detection { xyxy: place(t.cxcywh), score: 1.0, class: t.class }).collect();
+        Some((Image::from_raw(batch.w, batch.h, pixels.to_vec())?, boxes))
+    })
+}
+
+/// The pictures of a training batch on one sheet.
 fn batch_sheet(batch: &Batch, names: &[String], files: &[String]) -> Image {
     let side = tile_side(batch.n);
-    let size = batch.h * batch.w * 3;
-    let tiles = batch.images.chunks_exact(size).take(TILES).enumerate().filter_map(|(at, pixels)| {
-        let image = Image::from_raw(batch.w, batch.h, pixels.to_vec())?;
-        let (w, h) = (batch.w as f32, batch.h as f32);
-        let place = |[cx, cy, bw, bh]: [f32; 4]| cxcywh_to_xyxy([cx * w, cy * h, bw * w, bh * h]);
-        let own = batch.targets.iter().filter(|target| target.image == at);
-        let boxes: Vec<Detection> =
-            own.map(|t| Detection { xyxy: place(t.cxcywh), score: 1.0, class: t.class }).collect();
+    let tiles = batch_pictures(batch).take(TILES).enumerate().map(|(at, (image, boxes))| {
         let file = batch.indices.get(at).and_then(|sample| files.get(*sample)).map_or("", String::as_str);
-        Some(Tile::new(&image, side, file, &boxes, names, false))
+        Tile::new(&image, side, file, &boxes, names, false)
     });
     sheet(&tiles.collect::<Vec<_>>())
 }

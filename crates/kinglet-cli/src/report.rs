@@ -10,7 +10,7 @@ use kinglet_eval::error_kinds::ErrorKind;
 use kinglet_eval::figure::Figure;
 use kinglet_eval::label_plots::LabelPlot;
 use kinglet_eval::metrics::{ClassMetrics, Report};
-use kinglet_eval::plots::{Curve, plot_confusion, plot_curve, plot_errors};
+use kinglet_eval::plots::{Curve, SMOOTHED_NOTE, plot_confusion, plot_curve, plot_errors};
 use kinglet_eval::sizes::SIZES;
 
 /// What a page tells of a run besides its validation.
@@ -23,7 +23,7 @@ pub struct RunReport {
     /// Numbers beside those of the validation.
     pub numbers: Vec<(&'static str, String)>,
     /// Losses and metrics of the epochs.
-    pub history: Option<Figure>,
+    pub history: Vec<Figure>,
     /// Charts of the data.
     pub data_charts: Vec<Figure>,
     /// What the scans found, in lines.
@@ -56,13 +56,14 @@ impl RunReport {
         }
         numbers.extend(self.numbers.iter().cloned());
         page.numbers(&numbers);
-        if let Some(history) = &self.history {
+        if !self.history.is_empty() {
             page.heading("Over the epochs");
-            page.paragraph(
+            page.paragraph(&format!(
                 "Losses should fall and metrics rise. Validation losses that rise again while training losses fall mean that \
-                 the model learns its training images by heart: more images help, or fewer epochs.",
-            );
-            page.figure(history);
+                 the model learns its training images by heart: more images help, or fewer epochs. Where there are two lines, \
+                 {SMOOTHED_NOTE}."
+            ));
+            page.figures(&self.history);
         }
         if let Some((report, shown)) = report {
             results(&mut page, report, shown, names);
@@ -73,7 +74,7 @@ impl RunReport {
         page.heading("Settings and machine");
         let rows: Vec<Vec<String>> =
             self.environment.iter().map(|(name, value)| vec![(*name).to_owned(), value.clone()]).collect();
-        page.table(&["", ""], &rows, true);
+        page.table(&[], &rows, true);
         for (name, text) in &self.settings {
             page.folded(name, |page| page.lines(text.trim_end()));
         }

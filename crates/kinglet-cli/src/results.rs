@@ -29,6 +29,20 @@ pub const COLUMNS: [&str; 14] = [
     "x/lr2",
 ];
 
+/// The columns that become charts, in order, and what they are called.
+const CHARTS: [(usize, &str); 10] = [
+    (1, "Box loss, training"),
+    (2, "Objectness loss, training"),
+    (3, "Class loss, training"),
+    (4, "Precision"),
+    (5, "Recall"),
+    (8, "Box loss, validation"),
+    (9, "Objectness loss, validation"),
+    (10, "Class loss, validation"),
+    (6, "mAP50"),
+    (7, "mAP50-95"),
+];
+
 /// The columns that only a validation measures.
 const VALIDATION: std::ops::Range<usize> = 4..11;
 
@@ -119,27 +133,23 @@ impl Results {
 
     /// The curves as `results.png` has them: ten small charts in two rows.
     pub fn plot(&self) -> Figure {
-        self.charts([1, 2, 3, 4, 5, 8, 9, 10, 6, 7], 5)
+        plot_history(&self.charts(), 5)
     }
 
-    /// The same in narrow rows, for a page.
-    pub fn plot_narrow(&self) -> Figure {
-        self.charts([1, 2, 3, 8, 9, 10, 4, 5, 6, 7], 3)
+    /// The same charts, each by itself.
+    pub fn plots(&self) -> Vec<Figure> {
+        self.charts().into_iter().map(|chart| plot_history(&[chart], 1)).collect()
     }
 
-    /// A chart for each of some columns. Epochs without a validation leave gaps.
-    fn charts(&self, shown: [usize; 10], columns: usize) -> Figure {
+    /// A chart for each column that is shown. Epochs are counted from 1, and those without a validation leave gaps.
+    fn charts(&self) -> Vec<(String, Vec<Series>)> {
         let is_gap = |row: &[f64; 14], at: usize| VALIDATION.contains(&at) && row[VALIDATION].iter().all(|v| *v == 0.0);
-        let charts: Vec<(String, Vec<Series>)> = shown
-            .into_iter()
-            .map(|column| {
-                let points =
-                    self.rows.iter().map(|row| (row[0], if is_gap(row, column) { f64::NAN } else { row[column] }));
-                let points = points.collect();
-                (COLUMNS[column].to_owned(), vec![Series { name: String::new(), points }])
-            })
-            .collect();
-        plot_history(&charts, columns)
+        let chart = |(column, title): (usize, &str)| {
+            let value = |row: &[f64; 14]| if is_gap(row, column) { f64::NAN } else { row[column] };
+            let points = self.rows.iter().map(|row| (row[0] + 1.0, value(row))).collect();
+            (title.to_owned(), vec![Series { name: String::new(), points }])
+        };
+        CHARTS.into_iter().map(chart).collect()
     }
 }
 

@@ -82,9 +82,8 @@ fn live_or_remote(source: &str) -> Result<Option<Input>, CliError> {
     if let Some((scheme, rest)) = source.split_once("://") {
         return address(source, &scheme.to_lowercase(), rest).map(Some);
     }
-    if !source.is_empty() && source.chars().all(|c| c.is_ascii_digit()) && !Path::new(source).exists() {
-        let device = if cfg!(target_os = "linux") { format!("/dev/video{source}") } else { source.to_owned() };
-        return Ok(Some(Input::Camera(device)));
+    if let (Ok(number), false) = (source.parse(), Path::new(source).exists()) {
+        return Ok(Some(Input::camera(number)));
     }
     if source.starts_with("/dev/video") {
         return Ok(Some(Input::Camera(source.to_owned())));

@@ -1,7 +1,7 @@
 //! Model files built into the program, found by name: `yolov5n` or `yolov5n.yaml`. A path that exists wins.
 
 use crate::errors::CliError;
-use kinglet_nn::zoo::MODELS;
+use kinglet_nn::zoo::{MODELS, find};
 use std::path::Path;
 
 /// A model file: its text and the name for messages.
@@ -23,11 +23,11 @@ pub fn is_builtin(written: &str) -> bool {
     builtin(written).is_some()
 }
 
-fn builtin(written: &str) -> Option<(&'static str, &'static str)> {
+fn builtin(written: &str) -> Option<ModelText> {
     // People bring paths such as `models/yolov5n.yaml` from other repositories: the file name decides.
     let name = Path::new(written).file_name()?.to_str()?;
     let stem = name.strip_suffix(".yaml").or_else(|| name.strip_suffix(".yml")).unwrap_or(name);
-    MODELS.iter().find(|(known, _)| *known == stem).copied()
+    Some(ModelText { text: find(stem)?.to_owned(), file: format!("{stem}.yaml") })
 }
 
 /// The model that `--cfg` names.
@@ -40,8 +40,8 @@ pub fn model(written: &str) -> Result<ModelText, CliError> {
         let text = std::fs::read_to_string(path).map_err(|error| CliError::read(path, &error))?;
         return Ok(ModelText { text, file: written.to_owned() });
     }
-    if let Some((name, text)) = builtin(written) {
-        return Ok(ModelText { text: text.to_owned(), file: format!("{name}.yaml") });
+    if let Some(found) = builtin(written) {
+        return Ok(found);
     }
     let stem = Path::new(written).file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
     let hint = match kinglet_spec::nearest_names(&stem, names()).first() {

@@ -2,6 +2,7 @@
 //! model's levels; and the verdict whether training should start.
 
 use crate::autoanchor::{AnchorFit, check_anchors};
+use crate::error::labels_have;
 use crate::finding::{Finding, FindingKind, Severity};
 use crate::formats::files_of;
 use crate::scan::{Dataset, run_parallel};
@@ -155,7 +156,8 @@ pub fn blockers(sets: &[Dataset], extra: &[Finding]) -> Vec<String> {
         let unnamed = set.findings.iter().filter(|f| f.kind == FindingKind::ClassOutOfRange).count();
         if unnamed > 0 {
             out.push(format!(
-                "{split}: labels of a class without a name: {unnamed}; add the names, or correct the labels"
+                "{split}: {} a class without a name; add the names, or correct the labels",
+                labels_have(unnamed)
             ));
         }
         if summary.without_file == summary.usable {

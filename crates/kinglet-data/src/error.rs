@@ -140,7 +140,7 @@ pub enum DataError {
         first: Option<String>,
     },
     /// Classes without a name.
-    #[error("labels of a class that `{}` does not name: {count}; it names {} ({}):{}\n  add the missing names or correct the labels", file.display(), names.len(), some(names), lines(first))]
+    #[error("{} a class that `{}` does not name; it names {} ({}):{}\n  add the missing names or correct the labels", labels_have(*count), file.display(), names.len(), some(names), lines(first))]
     ClassOutOfRange {
         /// What names the classes.
         file: PathBuf,
@@ -174,6 +174,11 @@ impl DataError {
     pub(crate) fn io(action: &'static str, path: &Path, source: std::io::Error) -> Self {
         DataError::Io { action, path: path.to_path_buf(), source }
     }
+}
+
+/// `1 label has`, `2 labels have`.
+pub(crate) fn labels_have(count: usize) -> String {
+    if count == 1 { "1 label has".to_owned() } else { format!("{count} labels have") }
 }
 
 fn indented(paths: &[PathBuf]) -> String {

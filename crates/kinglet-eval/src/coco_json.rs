@@ -73,8 +73,8 @@ pub fn coco_records(
         .collect()
 }
 
-/// The JSON text of a results file.
-pub fn to_json(records: &[CocoRecord]) -> String {
+/// The JSON text of a record, or of a results file's list of them.
+pub fn to_json(records: &(impl Serialize + ?Sized)) -> String {
     serde_json::to_string(records).expect("numbers and text serialise")
 }
 

@@ -33,17 +33,17 @@ pub fn plot_labels(input: &LabelPlot) -> Figure {
     let sizes = input.boxes.iter().map(|(_, [_, _, w, h])| (*w, *h));
     let square = |left, y| unit_panel(left, 600.0, 340.0, y);
     let panel = square(90.0, (0.0, 1.0));
-    panel.axes(&mut figure, "Sizes of boxes", "width", "height");
+    panel.axes(&mut figure, "Sizes of boxes, as shares of the image", "width", "height");
     density(&mut figure, &panel, sizes, CELLS);
     let panel = square(680.0, (1.0, 0.0));
-    panel.axes(&mut figure, "Centres of boxes", "from the left", "from the top");
+    panel.axes(&mut figure, "Centres of boxes, as shares of the image", "from the left", "from the top");
     density(&mut figure, &panel, input.boxes.iter().map(|(_, [x, y, _, _])| (*x, *y)), CELLS);
     figure
 }
 
 /// How centres and sizes of boxes go together: a map for each two of them, and how often each value is.
 pub fn plot_correlogram(boxes: &[(usize, [f32; 4])]) -> Figure {
-    const NAMES: [&str; 4] = ["x", "y", "width", "height"];
+    const NAMES: [&str; 4] = ["centre x", "centre y", "width", "height"];
     let (pitch, side) = (290.0, 215.0);
     let mut figure = Figure::new(1230, 1230, "Centres and sizes of boxes against each other");
     for row in 0..4 {
@@ -62,6 +62,16 @@ pub fn plot_correlogram(boxes: &[(usize, [f32; 4])]) -> Figure {
             panel.axes(&mut figure, title, "", "");
             bars(&mut figure, &panel, &bins, 0.0, 1.0 / FEW_CELLS as f64);
         }
+    }
+    // The corner above the diagonal is free.
+    for (line, text) in [
+        "Centres and sizes of boxes against each other, as shares of the image.",
+        "x runs from the left, y from the top. Dark: many boxes. Bars: number of boxes.",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        figure.text([640.0, 60.0 + line as f32 * 28.0], text, SMALL, Anchor::Start, Paint::Ink);
     }
     figure
 }
@@ -126,7 +136,7 @@ fn class_bars(figure: &mut Figure, input: &LabelPlot) {
     }
     let (left, top, width, height) = (200.0, 60.0, 300.0, 420.0);
     let title = format!("{} boxes by class", input.boxes.len());
-    figure.text([left - 110.0, top - 26.0], &title, TITLE, Anchor::Start, Paint::Ink);
+    figure.text([left - 110.0, top - 18.0], &title, TITLE, Anchor::Start, Paint::Ink);
     let most = bars.iter().map(|bar| bar.1).max().unwrap_or(0).max(1) as f32;
     let pitch = (height / bars.len().max(1) as f32).min(44.0).trunc();
     for (row, (name, count)) in bars.iter().enumerate() {
@@ -158,7 +168,7 @@ fn per_image(figure: &mut Figure, counts: &[usize]) {
         y: (0.0, tallest * 1.05),
         scale: [Scale::Whole; 2],
     };
-    panel.axes(figure, "Boxes an image", "boxes", "images");
+    panel.axes(figure, "Boxes per image", "boxes", "images");
     bars(figure, &panel, &bins, -half, bin as f64);
 }
 

@@ -28,6 +28,11 @@ pub struct Series {
     pub points: Vec<(f64, f64)>,
 }
 
+/// Whether a line is long enough to be smoothed.
+fn smooths(line: &Series) -> bool {
+    line.points.len() >= SMOOTHED_FROM
+}
+
 /// Each value as the weighted mean of its neighbours, as far as there are any.
 fn smoothed(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let near = |i: usize| {
@@ -41,14 +46,24 @@ fn smoothed(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     points.iter().enumerate().map(|(i, point)| (point.0, near(i))).collect()
 }
 
+/// What the two lines of a chart of one series are, where there are two.
+pub const SMOOTHED_NOTE: &str = "thin: as measured; thick: smoothed over the epochs around";
+
 /// One small chart for each titled group of lines over epochs, in rows of `columns`: the picture of a training run.
 ///
-/// A chart of one line that is long enough shows a smoothed one as well.
+/// A chart of one line that is long enough shows a smoothed one as well, and several charts say so below.
 pub fn plot_history(charts: &[(String, Vec<Series>)], columns: usize) -> Figure {
     let columns = columns.clamp(1, charts.len().max(1));
     let rows = charts.len().div_ceil(columns).max(1);
     let (cell_w, cell_h) = (400, 320);
-    let mut figure = Figure::new(columns * cell_w, rows * cell_h, "Losses and metrics of each epoch");
+    let is_smoothed = |(_, lines): &(String, Vec<Series>)| matches!(&lines[..], [only] if smooths(only));
+    let note = charts.len() > 1 && charts.iter().any(is_smoothed);
+    let title = if let [(title, _)] = charts { title } else { "Losses and metrics of each epoch" };
+    let mut figure = Figure::new(columns * cell_w, rows * cell_h + if note { 30 } else { 0 }, title);
+    if note {
+        let at = [(columns * cell_w / 2) as f32, (rows * cell_h + 8) as f32];
+        figure.text(at, SMOOTHED_NOTE, SMALL, Anchor::Middle, Paint::Ink);
+    }
     for (i, (title, lines)) in charts.iter().enumerate() {
         let values = || lines.iter().flat_map(|line| line.points.iter());
         let panel = Panel {
@@ -62,7 +77,7 @@ pub fn plot_history(charts: &[(String, Vec<Series>)], columns: usize) -> Figure 
         };
         panel.axes(&mut figure, title, "epoch", "");
         match lines.as_slice() {
-            [only] if only.points.len() >= SMOOTHED_FROM => {
+            [only] if smooths(only) => {
                 panel.line(&mut figure, &only.points, 1.4, series(5));
                 panel.line(&mut figure, &smoothed(&only.points), 2.6, series(0));
             }

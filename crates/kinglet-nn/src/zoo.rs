@@ -37,3 +37,8 @@ pub const MODELS: &[(&str, &str)] = &[
     ("yolov5x", include_str!("../../../zoo/models/yolov5x.yaml")),
     ("yolov5x6", include_str!("../../../zoo/models/yolov5x6.yaml")),
 ];
+
+/// The text of a built-in model.
+pub fn find(name: &str) -> Option<&'static str> {
+    MODELS.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
+}

@@ -144,17 +144,7 @@ struct Done {
 /// # Errors
 /// A system that gives no threads.
 pub fn router(detector: Detector, options: DetectionOptions) -> std::io::Result<Router> {
-    let metrics = Arc::new(Metrics::default());
-    let stride = detector.max_stride();
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let service = Arc::new(Service {
-        engine: Engine::start(detector, options.size, options.max_batch, options.window, metrics.clone())?,
-        stride,
-        metrics,
-        places: Arc::new(Semaphore::new(options.queue)),
-        decoders: Arc::new(Semaphore::new(processors)),
-        options,
-    });
+    let service = Arc::new(Service::start(detector, options)?);
     let locked = Router::new()
         .route("/v1/object-detection/{model}", post(object_detection))
         .route("/v2/detect", post(detect))
@@ -290,6 +280,21 @@ async fn detect(State(service): State<Arc<Service>>, request: Request) -> Result
 }
 
 impl Service {
+    /// Starts the thread that computes.
+    fn start(detector: Detector, options: DetectionOptions) -> std::io::Result<Self> {
+        let metrics = Arc::new(Metrics::default());
+        let stride = detector.max_stride();
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(Service {
+            engine: Engine::start(detector, options.size, options.max_batch, options.window, metrics.clone())?,
+            stride,
+            metrics,
+            places: Arc::new(Semaphore::new(options.queue)),
+            decoders: Arc::new(Semaphore::new(processors)),
+            options,
+        })
+    }
+
     /// Takes the pictures in.
     async fn read(&self, request: Request, deadline: Instant, max_images: usize) -> Result<Upload, ApiError> {
         let admission = Admission {
@@ -374,5 +379,29 @@ impl Service {
         drop(coming);
         let answer = answer.await.map_err(|_| broken_engine())?;
         Ok(Done { name, size, decode, answer })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::Bytes;
+
+    #[tokio::test]
+    async fn images_that_are_not_computed_in_time_are_503_and_free_their_places() {
+        let yaml = "nc: 1\nanchors:\n  - [10, 13]\nbackbone:\n  - [-1, 1, Conv, [8, 3, 2]]\nhead:\n  - [[0], 1, Detect, [nc, anchors]]\n";
+        let mut model = kinglet_nn::Model::from_yaml(yaml, "a.yaml", &kinglet_spec::ResolveOptions::default()).unwrap();
+        model.params.initialise(0);
+        let options = DetectionOptions::new("a".into(), vec!["cat".into()], [32, 32]);
+        let service = Service::start(Detector::new(model), options).unwrap();
+        // Every decoder is busy for good.
+        let busy = service.decoders.clone().acquire_many_owned(service.decoders.available_permits() as u32);
+        let _busy = busy.await.unwrap();
+        let place = service.places.clone().try_acquire_owned().unwrap();
+        let picture = Picture { name: "a.png".into(), bytes: Bytes::new(), place };
+        let upload = Upload { pictures: vec![picture], settings: Vec::new() };
+        let refused = service.detect(upload, Instant::now() + Duration::from_millis(20)).await.err().unwrap();
+        assert_eq!((refused.status.as_u16(), refused.code, refused.retry_after), (503, "too_slow", Some(1)));
+        assert_eq!(service.places.available_permits(), service.options.queue);
     }
 }

@@ -155,11 +155,10 @@ impl<'a> Resolver<'a> {
     ) -> Result<Self, Trouble> {
         let mut warnings = Vec::new();
         let nc = match (model.nc, options.nc) {
-            (Some((file_nc, place)), Some(nc)) if file_nc != nc => {
+            (Some((file_nc, _)), Some(nc)) if file_nc != nc => {
                 let message = format!("nc {file_nc} in the model file is replaced by {nc} of the data set");
-                let mut note = Diagnostic::new(Severity::Note, message);
-                pages.put(&mut note, place);
-                warnings.push(note);
+                // The usual course: not worth showing the line.
+                warnings.push(Diagnostic::new(Severity::Note, message));
                 nc
             }
             (_, Some(nc)) => nc,

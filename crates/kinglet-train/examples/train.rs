@@ -1,7 +1,6 @@
 //! Trains a model file on a data set without the command line: the shortest use of the trainer.
 
 use kinglet_train::events::{BatchDone, EpochDone, Observer};
-use kinglet_train::optim::OptimKind;
 use kinglet_train::options::{Recipe, TrainOptions};
 use kinglet_train::trainer::Trainer;
 use std::sync::atomic::AtomicBool;
@@ -36,30 +35,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Err("usage: train MODEL.yaml DATA.yaml DIR IMG EPOCHS SEED kinglet|yolov5".into());
     };
     let options = TrainOptions {
-        model_yaml: std::fs::read_to_string(cfg)?,
         model_file: cfg.clone(),
-        data: data.into(),
-        weights: None,
-        hyp: String::new(),
         recipe: if recipe == "yolov5" { Recipe::Yolov5 } else { Recipe::Kinglet },
         epochs: epochs.parse()?,
-        batch: 16,
         img: img.parse()?,
         seed: seed.parse()?,
-        optimizer: OptimKind::Sgd,
-        cos_lr: false,
-        patience: 100,
-        freeze: vec![],
         save_period: std::env::var("SAVE_PERIOD").ok().and_then(|n| n.parse().ok()),
-        nosave: false,
-        noval: false,
-        noautoanchor: false,
-        rect: false,
-        multi_scale: false,
-        image_weights: false,
-        single_cls: false,
         workers: 1,
-        dir: dir.into(),
+        ..TrainOptions::new(&std::fs::read_to_string(cfg)?, data, dir)
     };
     std::fs::create_dir_all(dir)?;
     let mut trainer = Trainer::new(options, &mut Print)?;

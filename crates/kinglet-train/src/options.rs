@@ -70,6 +70,36 @@ pub struct TrainOptions {
 }
 
 impl TrainOptions {
+    /// The usual settings for a model file's text, a data set, and a folder for the results.
+    pub fn new(model_yaml: &str, data: impl Into<PathBuf>, dir: impl Into<PathBuf>) -> Self {
+        TrainOptions {
+            model_yaml: model_yaml.to_owned(),
+            model_file: "model.yaml".to_owned(),
+            data: data.into(),
+            weights: None,
+            hyp: String::new(),
+            recipe: Recipe::default(),
+            epochs: 100,
+            batch: 16,
+            img: 640,
+            seed: 0,
+            optimizer: OptimKind::Sgd,
+            cos_lr: false,
+            patience: 100,
+            freeze: Vec::new(),
+            save_period: None,
+            nosave: false,
+            noval: false,
+            noautoanchor: false,
+            rect: false,
+            multi_scale: false,
+            image_weights: false,
+            single_cls: false,
+            workers: 0,
+            dir: dir.into(),
+        }
+    }
+
     /// The hyperparameters.
     ///
     /// # Errors

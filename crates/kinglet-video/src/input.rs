@@ -40,6 +40,11 @@ pub enum Input {
 }
 
 impl Input {
+    /// A camera of this machine, counted from 0.
+    pub fn camera(number: u32) -> Self {
+        Input::Camera(if cfg!(target_os = "linux") { format!("/dev/video{number}") } else { number.to_string() })
+    }
+
     /// Whether the newest frame counts, instead of every one.
     pub fn is_live(&self) -> bool {
         !matches!(self, Input::File(_) | Input::Remote(_))

@@ -1,7 +1,8 @@
 //! Moving pictures: frames in and out through the `ffmpeg` executable, and objects followed over frames.
 //!
-//! Frames come as RGB pictures from files ([`Reader`]), or from cameras, screens and streams, of which only the newest
-//! frame counts ([`LiveSet`]); [`Writer`] makes an mp4. [`track::Tracker`] gives detections ids that stay. This crate knows no models.
+//! [`Frames`] gives the frames of anything, one after another. Below it, [`Reader`] reads every frame of a file, and
+//! [`LiveSet`] the newest frame of each of several cameras, screens and streams; [`Writer`] makes an mp4.
+//! [`track::Tracker`] gives detections ids that stay. This crate knows no models.
 
 #![forbid(unsafe_code)]
 
@@ -11,6 +12,7 @@ mod frames;
 mod input;
 mod live;
 mod log;
+mod ppm;
 mod rate;
 mod reader;
 pub mod track;
@@ -18,6 +20,7 @@ mod writer;
 
 pub use error::VideoError;
 pub use ffmpeg::Ffmpeg;
+pub use frames::{Frame, Frames};
 pub use input::{Area, Input};
 pub use live::{LiveFrame, LiveSet, Next, Reopen};
 pub use rate::Rate;

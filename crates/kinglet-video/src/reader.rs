@@ -2,8 +2,8 @@
 //!
 //! ffmpeg decodes, turns the picture upright as the file says, and hands over PPM frames through a pipe.
 
-use crate::frames;
 use crate::log::Log;
+use crate::ppm;
 use crate::{Ffmpeg, Input, Rate, VideoError};
 use kinglet_vision::Image;
 use std::io::{BufReader, ErrorKind};
@@ -86,7 +86,7 @@ impl Reader {
     /// # Errors
     /// A source that cannot be opened, is damaged or cut off.
     pub fn next_frame(&mut self) -> Result<Option<Image>, VideoError> {
-        match frames::next_frame(&mut self.stream) {
+        match ppm::next_frame(&mut self.stream) {
             Ok(Some(image)) => {
                 self.frames += 1;
                 return Ok(Some(image));

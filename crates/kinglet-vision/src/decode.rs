@@ -318,6 +318,16 @@ pub fn read(path: impl AsRef<Path>, limits: &Limits) -> Result<Decoded, DecodeEr
     })
 }
 
+impl Image {
+    /// Reads a picture from a file, within the usual limits; [`read`] tells more about it.
+    ///
+    /// # Errors
+    /// As [`decode`], with the file's name.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, DecodeError> {
+        Ok(read(path, &Limits::default())?.image)
+    }
+}
+
 /// Reads a file and resizes the picture to `size` (width, height), by area where that is wanted.
 ///
 /// A JPEG of exactly twice the size is not decoded in full: both ways of resizing are the mean of 2x2 pixels then, and

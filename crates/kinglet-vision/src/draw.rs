@@ -6,26 +6,27 @@ use crate::image::Image;
 use crate::nms::Detection;
 use crate::text::{blend, draw_text, text_width};
 
-/// Twenty colours that differ from their neighbours in the list; class `i` has colour `i % 20`.
+/// Twenty colours; class `i` has colour `i % 20`. The first eight differ in lightness as well as in hue, so that those who see
+/// red and green alike can tell them apart.
 pub const PALETTE: [[u8; 3]; 20] = [
     [230, 57, 70],
     [29, 120, 216],
-    [46, 160, 67],
-    [244, 140, 6],
-    [131, 56, 200],
-    [0, 168, 176],
     [255, 209, 26],
+    [0, 168, 176],
+    [131, 56, 200],
+    [244, 140, 6],
+    [20, 70, 130],
+    [255, 112, 150],
+    [46, 160, 67],
     [214, 51, 132],
     [107, 142, 35],
     [73, 80, 190],
-    [255, 112, 150],
     [0, 121, 107],
     [161, 98, 42],
     [100, 195, 245],
     [170, 30, 45],
     [140, 210, 90],
     [186, 140, 235],
-    [20, 70, 130],
     [255, 170, 110],
     [110, 120, 130],
 ];

@@ -71,6 +71,21 @@ pub fn write_jpeg(image: &Image, path: impl AsRef<Path>, quality: u8) -> Result<
         .map_err(|source| EncodeError { path: path.to_owned(), source })
 }
 
+/// Quality of JPEG files where nobody says otherwise: hardly any loss.
+const USUAL_QUALITY: u8 = 95;
+
+impl Image {
+    /// Writes the picture, as JPEG where the name ends so and else as PNG, replacing the file at once.
+    ///
+    /// # Errors
+    /// As [`write_jpeg`].
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), EncodeError> {
+        let path = path.as_ref();
+        let is_jpeg = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("jpg") || e.eq_ignore_ascii_case("jpeg"));
+        if is_jpeg { write_jpeg(self, path, USUAL_QUALITY) } else { write_png(self, path) }
+    }
+}
+
 fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     // A name of its own for each writer, also within one process.
     static COUNT: AtomicU64 = AtomicU64::new(0);

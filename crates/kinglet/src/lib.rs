@@ -1,4 +1,39 @@
-//! Kinglet as a library: the crates behind the `kinglet` command, under one name.
+//! Kinglet as a library: find objects in images, train models on your own, on ordinary machines.
+//!
+//! Weights come from `kinglet train`, from [training](#training) here, or from YOLOv5; boxes are in pixels of the image.
+//!
+//! ```
+//! use kinglet::{Detector, Image};
+//!
+//! # let folder = tempfile::tempdir()?;
+//! # let (weights, photo, drawn) = (folder.path().join("best.safetensors"), folder.path().join("photo.jpg"), folder.path().join("drawn.png"));
+//! # let yaml = kinglet::nn::zoo::find("kinglet_small").unwrap();
+//! # let mut model = kinglet::nn::Model::from_yaml(yaml, "kinglet_small.yaml", &kinglet::spec::ResolveOptions { nc: Some(1), image: [64, 64], ..Default::default() })?;
+//! # model.params.initialise(0);
+//! # let loaded = kinglet::train::checkpoint::LoadedModel { model, names: vec!["wren".into()], img: 64, options: None, torch: None };
+//! # std::fs::write(&weights, loaded.to_bytes())?;
+//! # Image::new(80, 60, [120; 3]).save(&photo)?;
+//! let mut detector = Detector::load(&weights)?;
+//! let mut image = Image::load(&photo)?;
+//! let found = detector.detect(&image);
+//! for detection in &found {
+//!     let [left, top, right, bottom] = detection.xyxy;
+//!     println!("{} {:.2}: {left:.0} {top:.0} {right:.0} {bottom:.0}", detector.name(detection), detection.score);
+//! }
+//! detector.draw(&mut image, &found);
+//! image.save(&drawn)?;
+//! # assert_eq!((detector.names(), detector.side(), Image::load(&drawn)?.width), (&["wren".to_owned()][..], 64, 80));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Training
+//!
+//! [`train::options::TrainOptions::new`] has the usual settings, [`train::trainer::Trainer`] runs them, and an
+//! [`train::events::Observer`] hears what happens. The example `train_tiny` does all of it in under a minute.
+//!
+//! # Models
+//!
+//! A model file becomes a [`nn::Model`]; mistakes in it are told with their line.
 //!
 //! ```
 //! use kinglet::nn::{Model, Summary};
@@ -21,8 +56,18 @@
 //! assert_eq!(Summary::new(&model).strides, [8]);
 //! # Ok::<(), kinglet::spec::SpecError>(())
 //! ```
+//!
+//! # Examples
+//!
+//! `cargo run --release -p kinglet --example NAME`: `detect_image` (boxes of one image), `stream_frames` (objects followed
+//! through a video or before a camera), `train_tiny` (a training from nothing), `custom_block` (a block of one's own).
 
 #![forbid(unsafe_code)]
+
+mod detector;
+
+pub use detector::Detector;
+pub use kinglet_vision::{Detection, Image, NmsOptions};
 
 pub use kinglet_data as data;
 pub use kinglet_eval as eval;

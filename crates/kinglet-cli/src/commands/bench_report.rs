@@ -3,6 +3,7 @@
 //! Units: milliseconds; MB of 2^20 bytes. A percentile is the smallest time that so many of the runs do not exceed
 //! (nearest rank); the median of an even number of runs is the mean of the middle two.
 
+use crate::printer::counted;
 use serde_json::json;
 use std::time::Duration;
 
@@ -99,7 +100,7 @@ impl Setting {
 
     /// `2 threads, avx2+fma`.
     pub fn words(&self) -> String {
-        format!("{} thread{}, {}", self.threads, if self.threads == 1 { "" } else { "s" }, self.isa)
+        format!("{}, {}", counted(self.threads, "thread"), self.isa)
     }
 }
 

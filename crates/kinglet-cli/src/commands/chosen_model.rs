@@ -7,13 +7,16 @@ use crate::printer::Printer;
 use crate::zoo;
 use kinglet_data::Rng;
 use kinglet_data::synthetic::draw_scene;
-use kinglet_nn::Model;
+use kinglet_nn::{Model, least_logit};
 use kinglet_spec::ResolveOptions;
+use kinglet_tensor::ops::{ConvUnit, Op};
 use kinglet_tensor::{Mode, Session};
 use std::path::Path;
 
 /// Side of the pictures that random parameters are calibrated with: small, not to show in the memory that is measured.
 const CALIBRATION_SIDE: usize = 64;
+/// Cells and anchors a possible object, about as trained models have on photographs.
+const CELLS_AN_OBJECT: usize = 100;
 
 /// A model with values for its parameters.
 pub(crate) struct ChosenModel {
@@ -62,12 +65,38 @@ pub(crate) fn choose(choice: &ModelChoice, default: Option<&str>, printer: &Prin
 /// outputs of two engines then differ by 1e-4 to 2e-3 of the largest value, and still by 1e-5 to 3e-4 with pictures of 256.
 fn calibrate(model: &mut Model) -> Result<(), CliError> {
     const PICTURES: usize = 2;
-    let side = super::raised(CALIBRATION_SIDE, model.max_stride());
+    let side = kinglet_runtime::raised(CALIBRATION_SIDE, model.max_stride());
     let pictures =
         (0..PICTURES).flat_map(|i| super::bench::input(&draw_scene(&mut Rng::for_sample(0, 2, i)).0, [side; 2]));
     let pictures: Vec<f32> = pictures.collect();
     let recording = model.record(PICTURES, [side; 2]).map_err(CliError::input)?;
     Session::default().forward(&recording.graph, &mut model.params, &pictures, Mode::Train { momentum: 0.9 });
+    Ok(())
+}
+
+/// Shifts the objectness of random parameters so that one cell in [`CELLS_AN_OBJECT`] passes the threshold on this picture,
+/// `[1, height, width, 3]`: how many do decides what is left to compute.
+pub(super) fn expect_few_objects(
+    model: &mut Model,
+    picture: &[f32],
+    size: [usize; 2],
+    conf: f32,
+) -> Result<(), CliError> {
+    let recording = model.record(1, size).map_err(CliError::input)?;
+    let mut session = Session::default();
+    session.forward(&recording.graph, &mut model.params, picture, Mode::Evaluate);
+    let values = model.head().values();
+    for &level in recording.graph.outputs() {
+        let Some(Op::ConvUnit(ConvUnit { bias: Some(bias), .. })) = &recording.graph.nodes()[level.index()].op else {
+            continue;
+        };
+        let mut logits: Vec<f32> = session.value(level).iter().skip(4).step_by(values).copied().collect();
+        logits.sort_by(|a, b| b.total_cmp(a));
+        if let Some(at) = logits.get(logits.len() / CELLS_AN_OBJECT) {
+            let shift = least_logit(conf) - at;
+            model.params.get_mut(*bias).iter_mut().skip(4).step_by(values).for_each(|b| *b += shift);
+        }
+    }
     Ok(())
 }
 
@@ -83,7 +112,7 @@ pub(crate) fn size(imgsz: &[usize], chosen: &ChosenModel, printer: &Printer) -> 
         _ => [chosen.img; 2],
     };
     let stride = chosen.model.max_stride();
-    let size = wanted.map(|side| super::raised(side, stride));
+    let size = wanted.map(|side| kinglet_runtime::raised(side, stride));
     if size != wanted {
         printer.say(&format!("image size {wanted:?} raised to {size:?}, multiples of the model's stride {stride}"));
     }

@@ -1,16 +1,16 @@
 //! `kinglet detect`: images, videos and streams in; pictures, videos, labels, crops, tables out.
 
 use super::detect_frames::{self, Film};
-use super::detect_output::{Outputs, Picture, counts, picture_extension, save_image};
+use super::detect_output::{Json, Outputs, Picture, counts, picture_extension, save_image};
 use super::ensemble::Ensemble;
-use super::{image_size, load_weights, raised};
+use super::{image_size, load_weights};
 use crate::args::DetectArgs;
 use crate::errors::CliError;
 use crate::interrupt;
 use crate::printer::Printer;
 use crate::run_dir::RunDir;
 use crate::sources::{self, Kind, Source};
-use kinglet_runtime::{Detector, Fit, Tiling, Timing};
+use kinglet_runtime::{Detector, Fit, Tiling, Timing, raised};
 use kinglet_video::track::TrackerOptions;
 use kinglet_video::{Ffmpeg, Input};
 use kinglet_vision::decode::{self, Limits};
@@ -69,7 +69,7 @@ pub fn run(args: DetectArgs, printer: &Printer) -> Result<ExitCode, CliError> {
             args.source
         )));
     }
-    let loaded = Ensemble::load(&args.weights, !args.imgsz.is_empty(), printer)?;
+    let loaded = Ensemble::load(&args.weights, !args.size.imgsz.is_empty(), printer)?;
     let (names, img) = (loaded.names.clone(), loaded.img);
     if let Some(class) = args.classes.iter().find(|&&class| class >= names.len()) {
         return Err(CliError::usage(format!(
@@ -80,13 +80,13 @@ pub fn run(args: DetectArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     }
     let detector = loaded.detector(args.augment)?;
     let stride = detector.max_stride();
-    let size = image_size(&args.imgsz, img, stride, printer);
+    let size = image_size(&args.size.imgsz, img, stride, printer);
     let follows = args.track || args.save_tracks.is_some();
     let options = NmsOptions {
         // Low scores keep tracks; the tracker gives out no others.
-        conf: if follows { args.conf_thres.min(TrackerOptions::LOW) } else { args.conf_thres },
-        iou: args.iou_thres,
-        max_det: args.max_det,
+        conf: if follows { args.suppression.conf_thres.min(TrackerOptions::LOW) } else { args.suppression.conf_thres },
+        iou: args.suppression.iou_thres,
+        max_det: args.suppression.max_det,
         classes: (!args.classes.is_empty()).then(|| args.classes.clone()),
         agnostic: args.agnostic_nms,
         ..NmsOptions::default()
@@ -99,8 +99,15 @@ pub fn run(args: DetectArgs, printer: &Printer) -> Result<ExitCode, CliError> {
         || args.save_json
         || args.save_csv
         || args.save_tracks.is_some();
-    let run = if saves_anything { Some(RunDir::create(&args.project, &args.name, args.exist_ok)?) } else { None };
-    let mut outputs = Outputs::new(&args, run.as_ref(), &names);
+    let run =
+        if saves_anything { Some(RunDir::create(&args.run.project, &args.run.name, args.run.exist_ok)?) } else { None };
+    // Frames may come for ever.
+    let json = match (args.json, has_frames) {
+        (false, _) => Json::Off,
+        (true, false) => Json::Document(Vec::new()),
+        (true, true) => Json::Lines(*printer),
+    };
+    let mut outputs = Outputs::new(&args, run.as_ref(), &names, json)?;
 
     let mut failed = Vec::new();
     let mut films: Vec<Film> = Vec::new();
@@ -153,7 +160,7 @@ pub fn run(args: DetectArgs, printer: &Printer) -> Result<ExitCode, CliError> {
             films.push(film);
         }
     }
-    let results = outputs.finish()?;
+    let mut json = outputs.finish()?;
     let speed = eye.speed_ms();
     if eye.looks > 0 {
         printer.say(&speed_line(speed, [1, eye.last_size[0], eye.last_size[1]]));
@@ -164,12 +171,18 @@ pub fn run(args: DetectArgs, printer: &Printer) -> Result<ExitCode, CliError> {
         Some(run) => run.remove_if_empty(),
         None => {}
     }
-    if args.json {
-        printer.data(&json!({
-            "images": results, "failed": failed, "videos": films.iter().map(Film::json).collect::<Vec<_>>(),
-            "speed_ms": {"preprocess": speed[0], "inference": speed[1], "nms": speed[2]},
-            "saved_to": run.as_ref().map(|r| r.path()),
-        }));
+    let mut summary = match &mut json {
+        Json::Document(pictures) => json!({"images": std::mem::take(pictures)}),
+        Json::Off | Json::Lines(_) => json!({}),
+    };
+    summary["failed"] = failed.clone().into();
+    summary["videos"] = films.iter().map(Film::json).collect();
+    summary["speed_ms"] = json!({"preprocess": speed[0], "inference": speed[1], "nms": speed[2]});
+    summary["saved_to"] = json!(run.as_ref().map(|r| r.path()));
+    match json {
+        Json::Off => {}
+        Json::Document(_) => printer.data(&summary),
+        Json::Lines(printer) => printer.line(&summary),
     }
     if interrupt::is_asked() {
         return Ok(interrupt::exit_code());
@@ -200,7 +213,7 @@ fn image(
     let (detections, timing) = eye.look(&image)?;
     let [height, width] = eye.last_size;
     printer.result(&format!(
-        "image {place} {}: {height}x{width} {}{:.1}ms",
+        "image {place} {}: {height}x{width} {}, {:.1}ms",
         source.path.display(),
         counts(&detections, outputs.names()),
         timing.inference.as_secs_f64() * 1e3

@@ -3,9 +3,10 @@
 use super::{BoxFormat, label_line};
 use crate::args::DetectArgs;
 use crate::errors::CliError;
-use crate::output::{create_folder, write_file};
+use crate::output::{GrowingFile, create_folder, write_file};
+use crate::printer::Printer;
 use crate::run_dir::RunDir;
-use kinglet_eval::coco_json::{CocoRecord, ImageId, coco_category, coco_records, to_json};
+use kinglet_eval::coco_json::{ImageId, coco_category, coco_records, to_json};
 use kinglet_vision::draw::{DrawnBox, class_colour, draw_boxes};
 use kinglet_vision::encode::{jpeg_bytes, png_bytes};
 use kinglet_vision::{Detection, DrawOptions, Image};
@@ -33,20 +34,48 @@ pub(super) struct Picture<'a> {
     pub ids: &'a [u64],
 }
 
-/// Where detections go.
+/// Where detections go. Tables grow on disk, so that a stream may go on for ever.
 pub(super) struct Outputs<'a> {
     args: &'a DetectArgs,
     run: Option<&'a RunDir>,
     names: &'a [String],
-    coco: Vec<CocoRecord>,
-    csv: String,
-    results: Vec<serde_json::Value>,
+    coco: Option<GrowingFile>,
+    /// Whether `coco` holds one already.
+    has_records: bool,
+    csv: Option<GrowingFile>,
+    json: Json,
+}
+
+/// How `--json` tells what was found.
+pub(super) enum Json {
+    /// Not at all.
+    Off,
+    /// All pictures in one document, at the end.
+    Document(Vec<serde_json::Value>),
+    /// A line for each picture, as soon as it is done.
+    Lines(Printer),
 }
 
 impl<'a> Outputs<'a> {
-    pub fn new(args: &'a DetectArgs, run: Option<&'a RunDir>, names: &'a [String]) -> Self {
-        let csv = String::from("Image Name,Prediction,Confidence\n");
-        Outputs { args, run, names, coco: Vec::new(), csv, results: Vec::new() }
+    /// Begins the tables that are asked for.
+    ///
+    /// # Errors
+    /// A folder that cannot be written.
+    pub fn new(
+        args: &'a DetectArgs,
+        run: Option<&'a RunDir>,
+        names: &'a [String],
+        json: Json,
+    ) -> Result<Self, CliError> {
+        let table = |wanted: bool, name: &str, head: &str| -> Result<Option<GrowingFile>, CliError> {
+            let Some(run) = run.filter(|_| wanted) else { return Ok(None) };
+            let mut file = GrowingFile::create(&run.join(name))?;
+            file.write(head.as_bytes())?;
+            Ok(Some(file))
+        };
+        let coco = table(args.save_json, "predictions.json", "[")?;
+        let csv = table(args.save_csv, "predictions.csv", "Image Name,Prediction,Confidence\n")?;
+        Ok(Outputs { args, run, names, coco, has_records: false, csv, json })
     }
 
     pub fn args(&self) -> &'a DetectArgs {
@@ -64,18 +93,26 @@ impl<'a> Outputs<'a> {
     /// Writes and keeps all that was asked for of a picture, but for the picture itself.
     pub fn add(&mut self, picture: &Picture<'_>, image: &Image) -> Result<(), CliError> {
         let Outputs { args, names, .. } = *self;
-        if args.json {
-            self.results.push(picture_json(picture, (image.width, image.height), names));
+        let value = || picture_json(picture, (image.width, image.height), names);
+        match &mut self.json {
+            Json::Off => {}
+            Json::Document(pictures) => pictures.push(value()),
+            Json::Lines(printer) => printer.line(&value()),
         }
-        if args.save_json {
+        if let Some(file) = &mut self.coco {
             let category = |class| Some(coco_category(class, names.len() == 80));
-            self.coco.extend(coco_records(&ImageId::from_stem(picture.stem), picture.detections, category));
+            for record in coco_records(&ImageId::from_stem(picture.stem), picture.detections, category) {
+                let comma = if self.has_records { "," } else { "" };
+                file.write(format!("{comma}{}", to_json(&record)).as_bytes())?;
+                self.has_records = true;
+            }
         }
-        if args.save_csv {
+        if let Some(csv) = &mut self.csv {
             let file = picture.path.file_name().unwrap_or_default().to_string_lossy();
             for detection in picture.detections {
                 let name = class_name(names, detection.class);
-                self.csv.push_str(&format!("{},{},{:.2}\n", csv_field(&file), csv_field(&name), detection.score));
+                let row = format!("{},{},{:.2}\n", csv_field(&file), csv_field(&name), detection.score);
+                csv.write(row.as_bytes())?;
             }
         }
         let Some(run) = self.run else { return Ok(()) };
@@ -132,17 +169,14 @@ impl<'a> Outputs<'a> {
         save_image(image, &run.join(format!("{}.{}", picture.stem, picture_extension(picture.path))))
     }
 
-    /// Writes the tables and gives what `--json` prints of each picture.
-    pub fn finish(self) -> Result<Vec<serde_json::Value>, CliError> {
-        if let Some(run) = self.run {
-            if self.args.save_json {
-                write_file(&run.join("predictions.json"), to_json(&self.coco).as_bytes())?;
-            }
-            if self.args.save_csv {
-                write_file(&run.join("predictions.csv"), self.csv.as_bytes())?;
-            }
+    /// Ends the tables, and gives the pictures that `--json` has not told yet.
+    pub fn finish(self) -> Result<Json, CliError> {
+        if let Some(mut file) = self.coco {
+            file.write(b"]")?;
+            file.finish()?;
         }
-        Ok(self.results)
+        self.csv.map_or(Ok(()), GrowingFile::finish)?;
+        Ok(self.json)
     }
 }
 
@@ -150,19 +184,14 @@ pub(super) fn class_name(names: &[String], class: usize) -> String {
     names.get(class).cloned().unwrap_or_else(|| class.to_string())
 }
 
-/// `12 RBCs, 1 WBC, ` or `(no detections), `.
+/// `12 RBC, 1 WBC`, or `(no detections)`. Names stay as they are: nobody knows the plural of every class.
 pub(crate) fn counts(detections: &[Detection], names: &[String]) -> String {
     if detections.is_empty() {
-        return "(no detections), ".to_owned();
+        return "(no detections)".to_owned();
     }
-    let mut text = String::new();
-    for (class, name) in names.iter().enumerate() {
-        let n = detections.iter().filter(|d| d.class == class).count();
-        if n > 0 {
-            text.push_str(&format!("{n} {name}{}, ", if n > 1 { "s" } else { "" }));
-        }
-    }
-    text
+    let count = |class: usize| detections.iter().filter(|d| d.class == class).count();
+    let counts = names.iter().enumerate().map(|(class, name)| (count(class), name)).filter(|(n, _)| *n > 0);
+    counts.map(|(n, name)| format!("{n} {name}")).collect::<Vec<_>>().join(", ")
 }
 
 fn picture_json(picture: &Picture<'_>, (width, height): (usize, usize), names: &[String]) -> serde_json::Value {
@@ -242,8 +271,8 @@ mod tests {
     #[test]
     fn counts_are_in_words() {
         let names = ["RBC", "WBC"].map(String::from);
-        assert_eq!(counts(&[detection(1), detection(0), detection(0)], &names), "2 RBCs, 1 WBC, ");
-        assert_eq!(counts(&[], &names), "(no detections), ");
+        assert_eq!(counts(&[detection(1), detection(0), detection(0)], &names), "2 RBC, 1 WBC");
+        assert_eq!(counts(&[], &names), "(no detections)");
     }
 
     #[test]

@@ -4,14 +4,14 @@
 //! together they are all that going on needs.
 
 use super::save_plot;
-use super::train::{epochs, settings};
+use super::train::settings;
 use crate::args::EvolveArgs;
 use crate::args::evolve::SchemeName;
 use crate::errors::CliError;
 use crate::findings;
 use crate::interrupt;
 use crate::output::write_file;
-use crate::printer::Printer;
+use crate::printer::{Printer, counted};
 use crate::progress::{Bar, clock};
 use crate::results::COLUMNS;
 use crate::run_dir::RunDir;
@@ -87,7 +87,7 @@ pub fn run(args: EvolveArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     let total = run.evolution.trainings(run.settings.generations);
     printer.say(&format!(
         "{total} trainings of {} each; results go to {}; Ctrl-C stops and can be resumed",
-        epochs(run.settings.options.epochs),
+        counted(run.settings.options.epochs, "epoch"),
         run.folder.path().display()
     ));
     let first = run.evolution.tried().len() + 1;

@@ -5,6 +5,7 @@ mod bench_report;
 mod bench_train;
 pub mod blocks;
 mod chosen_model;
+pub mod completions;
 pub mod data;
 pub mod detect;
 mod detect_frames;
@@ -14,6 +15,7 @@ pub mod evolve;
 pub mod export;
 pub mod import;
 pub mod inspect;
+pub mod man;
 pub mod serve;
 mod study;
 pub mod swap;
@@ -32,6 +34,7 @@ use kinglet_eval::Figure;
 use kinglet_eval::metrics::Report;
 use kinglet_eval::plots::{Curve, plot_confusion, plot_curve};
 use kinglet_nn::Model;
+use kinglet_runtime::raised;
 use kinglet_spec::ResolveOptions;
 use kinglet_train::checkpoint::LoadedModel;
 use kinglet_vision::{Detection, Image};
@@ -80,11 +83,6 @@ pub(crate) fn model_at(text: &str, file: &str, nc: Option<usize>, side: usize) -
     let options = ResolveOptions { nc, ..Default::default() };
     let stride = kinglet_nn::resolve(text, file, &options)?.size_multiple();
     Ok(Model::from_yaml(text, file, &ResolveOptions { image: [raised(side, stride); 2], ..options })?)
-}
-
-/// `size` raised to a multiple of `stride`, at least twice it.
-pub(crate) fn raised(size: usize, stride: usize) -> usize {
-    size.div_ceil(stride).max(2) * stride
 }
 
 /// Height and width from `--imgsz`, or the weights' own side, as multiples of the stride; tells of a change.
@@ -183,11 +181,6 @@ pub(crate) fn report_json(report: &Report) -> serde_json::Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_are_raised_to_the_stride_and_to_two_cells_at_least() {
-        assert_eq!([raised(640, 32), raised(641, 32), raised(32, 32), raised(100, 64)], [640, 672, 64, 128]);
-    }
 
     #[test]
     fn label_lines_are_fractions_of_the_image() {

@@ -1,6 +1,6 @@
 //! `kinglet train`: settings in, a run folder out.
 
-use super::{check_weights, detect, evolve, load_weights, raised, shown_json};
+use super::{check_weights, detect, evolve, load_weights, shown_json};
 use crate::args::train::{Cache, DEFAULT_HYP};
 use crate::args::{TrainArgs, TrainCommand};
 use crate::console::Console;
@@ -10,13 +10,14 @@ use crate::gallery::Shown;
 use crate::interrupt;
 use crate::live::Live;
 use crate::output::{write_file, yaml_lines};
-use crate::printer::Printer;
+use crate::printer::{Printer, counted};
 use crate::progress::clock;
 use crate::recorder::Recorder;
 use crate::run_dir::{RunDir, newest_checkpoint};
 use crate::zoo::{self, ModelText};
 use kinglet_data::{Format, Source};
 use kinglet_eval::report_table;
+use kinglet_runtime::raised;
 use kinglet_spec::ResolveOptions;
 use kinglet_train::events::{Both, Finished};
 use kinglet_train::hyp::{Hyp, with_anchors};
@@ -306,7 +307,7 @@ fn train(
     let finished = outcome.map_err(|error| stopped(error, run))?;
     let shown = recorder.finish(&finished)?;
     if finished.interrupted {
-        printer.say(&format!("\n{} completed before the interruption.", epochs(finished.epochs)));
+        printer.say(&format!("\n{} completed before the interruption.", counted(finished.epochs, "epoch")));
         let again = format!("kinglet train --resume {}", finished.last.display());
         if trainer.options().nosave {
             printer.warn(&format!("nothing was saved since the start, as --nosave asks; begin anew with: {again}"));
@@ -320,7 +321,7 @@ fn train(
     }
     printer.say(&format!(
         "\n{} completed in {} ({:.1} % of training spent waiting for data){}.",
-        epochs(finished.epochs),
+        counted(finished.epochs, "epoch"),
         clock(finished.elapsed),
         finished.waiting * 100.0,
         if finished.stopped_early { ", stopped early because nothing improved any more" } else { "" }
@@ -370,11 +371,6 @@ fn stopped(error: TrainError, run: &RunDir) -> CliError {
         "{error}\n  what was saved before is whole; go on with: kinglet train --resume {}",
         last.display()
     ))
-}
-
-/// A number of epochs in words.
-pub(super) fn epochs(n: usize) -> String {
-    format!("{n} epoch{}", if n == 1 { "" } else { "s" })
 }
 
 /// The end of a run as JSON.

@@ -3,7 +3,7 @@
 use super::serve::stop_on_signal;
 use crate::args::UiArgs;
 use crate::errors::CliError;
-use crate::printer::Printer;
+use crate::printer::{Printer, counted};
 use kinglet_server::{HttpOptions, Server, http, runs};
 use std::process::ExitCode;
 
@@ -22,7 +22,8 @@ pub fn run(args: UiArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     let stop = stop_on_signal(printer)?;
     let server = Server::start(listener, runs::router(args.folder.clone()), stop, HttpOptions::default())
         .map_err(CliError::input)?;
-    printer.result(&format!("{} runs of `{shown}` at {}", runs::find(&args.folder).len(), server.url()));
+    let found = counted(runs::find(&args.folder).len(), "run");
+    printer.result(&format!("{found} of `{shown}` at {}", server.url()));
     server.join();
     Ok(ExitCode::SUCCESS)
 }

@@ -7,7 +7,7 @@ use super::chosen_model::choose;
 use super::model_at;
 use crate::args::{ModelChoice, ZooArgs};
 use crate::errors::CliError;
-use crate::printer::Printer;
+use crate::printer::{Printer, counted};
 use crate::progress::Bar;
 use crate::table::table;
 use crate::zoo;
@@ -89,8 +89,7 @@ pub fn run(args: ZooArgs, printer: &Printer) -> Result<ExitCode, CliError> {
 }
 
 fn threads() -> String {
-    let n = kinglet_kernels::threads::threads();
-    format!("{n} thread{}", if n == 1 { "" } else { "s" })
+    counted(kinglet_kernels::threads::threads(), "thread")
 }
 
 /// Runs a model with random weights on a grey image.

@@ -1,5 +1,6 @@
 //! The servers as programs: what they print, that they answer, and how they end.
 
+use crate::end_to_end::{BEST, trained};
 use crate::program::{command, kinglet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -20,6 +21,18 @@ fn start(folder: &Path, line: &str, on_stderr: bool) -> (Child, String) {
     panic!("no address: {:?}", child.wait_with_output());
 }
 
+/// Tells a server to end, and sees that it does as asked.
+fn end(mut child: Child) {
+    #[cfg(unix)]
+    {
+        let id = child.id().to_string();
+        assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        assert_eq!(child.wait().unwrap().code(), Some(0), "SIGTERM ends it as asked");
+    }
+    #[cfg(not(unix))]
+    child.kill().unwrap();
+}
+
 fn get(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
@@ -34,17 +47,51 @@ fn runs_are_served_until_the_program_is_told_to_end() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir_all(folder.path().join("runs/train/exp")).unwrap();
     std::fs::write(folder.path().join("runs/train/exp/results.csv"), "epoch\n0\n").unwrap();
-    let (mut child, address) = start(folder.path(), "ui --at 0", false);
+    let (child, address) = start(folder.path(), "ui --at 0", false);
     assert!(get(&address, "/").starts_with("HTTP/1.1 200"));
     assert!(get(&address, "/api/runs").contains("train/exp"));
-    #[cfg(unix)]
-    {
-        let id = child.id().to_string();
-        assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
-        assert_eq!(child.wait().unwrap().code(), Some(0), "SIGTERM ends it as asked");
-    }
-    #[cfg(not(unix))]
-    child.kill().unwrap();
+    end(child);
+}
+
+/// Sends a form with one image and the API key of the test; gives the status line and what follows.
+fn post(address: &str, key: &str, image: &[u8]) -> String {
+    let mut body = b"--edge\r\nContent-Disposition: form-data; name=\"image\"; filename=\"a.jpg\"\r\n\r\n".to_vec();
+    body.extend(image);
+    body.extend(b"\r\n--edge--\r\n");
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let head = format!(
+        "POST /v2/detect HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nX-API-Key: {key}\r\n\
+         Content-Type: multipart/form-data; boundary=edge\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    // What is refused by its head need not be read to its end.
+    let _ = stream.write_all(&body);
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[test]
+fn a_detection_server_keeps_the_limits_of_its_flags() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("key.txt"), "correct-horse-battery\n").unwrap();
+    let weights = trained().join(BEST);
+    let image = std::fs::read(trained().join("data/images/train/0000.jpg")).unwrap();
+    let line = format!(
+        "serve --weights {} --port 0 --api-key-file key.txt --max-pixels 1000000 --max-bytes {}",
+        weights.display(),
+        image.len() + 1000
+    );
+    let (child, address) = start(folder.path(), &line, false);
+    let answer = post(&address, "wrong", &image);
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+    let answer = post(&address, "correct-horse-battery", &image);
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"detections\":"), "{answer}");
+    let answer = post(&address, "correct-horse-battery", &[&image[..], &image].concat());
+    assert!(answer.starts_with("HTTP/1.1 413") && answer.contains("--max-bytes"), "{answer}");
+    end(child);
 }
 
 #[test]

@@ -80,14 +80,22 @@ fn every_frame_of_a_video_is_told_labelled_and_drawn() {
     assert_ne!(raw[..scene.data.len()], scene.data[..], "frames and labels are drawn");
 
     // The three frames are the same, so each object keeps its number in all of them.
-    let value: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    // Standard output is a line for each frame, and one that sums up.
+    let value: Vec<serde_json::Value> =
+        ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect();
+    assert_eq!(value.len(), 4, "{}", ran.stdout);
     let tracks = |frame: usize| -> Vec<u64> {
-        let detections = value["images"][frame]["detections"].as_array().unwrap();
+        let detections = value[frame]["detections"].as_array().unwrap();
         detections.iter().map(|d| d["track"].as_u64().unwrap()).collect()
     };
     assert!(!tracks(0).is_empty());
     assert_eq!((tracks(0), tracks(1)), (tracks(1), tracks(2)));
-    assert_eq!((&value["images"][2]["frame"], &value["videos"][0]["frames"]), (&3.into(), &3.into()));
+    assert_eq!((&value[2]["frame"], &value[3]["videos"][0]["frames"]), (&3.into(), &3.into()));
+    let table = std::fs::read_to_string(run.join("predictions.json")).unwrap();
+    let records: Vec<serde_json::Value> = serde_json::from_str(&table).unwrap();
+    assert_eq!(records.len(), 3 * tracks(0).len());
+    let table = std::fs::read_to_string(run.join("predictions.csv")).unwrap();
+    assert_eq!(table.lines().count(), 1 + 3 * tracks(0).len());
     let table = std::fs::read_to_string(run.join("tracks/clip.csv")).unwrap();
     assert!(table.starts_with("frame,track,class,name,score,x1,y1,x2,y2\n1,1,"), "{table}");
     assert_eq!(table.lines().count(), 1 + 3 * tracks(0).len());

@@ -66,7 +66,7 @@ fn what_training_would_refuse_and_what_it_should_are_told() {
     assert_eq!(
         reasons,
         [
-            "train: labels of a class without a name: 1; add the names, or correct the labels",
+            "train: 1 label has a class without a name; add the names, or correct the labels",
             "train: 33 % of the labels are left out; correct them, or try --fix",
             "val: not one image has a label file; check where the labels are"
         ]

@@ -59,7 +59,7 @@ fn classes_without_a_name_are_an_error_that_lists_them() {
     let message = f.message(&f.open(Split::Train).unwrap_err());
     assert_eq!(
         message,
-        "labels of a class that `DIR/data.yaml` does not name: 1; it names 2 (0: a, 1: b):\n    \
+        "1 label has a class that `DIR/data.yaml` does not name; it names 2 (0: a, 1: b):\n    \
          DIR/labels/train/a.txt:2: class 2\n  add the missing names or correct the labels"
     );
     let lenient = ScanOptions { strict: false, ..ScanOptions::default() };

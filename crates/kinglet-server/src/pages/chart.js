@@ -1,7 +1,7 @@
 // Line charts as SVG, without a library. Numbers stand in a table beside each chart for those who do not see it.
 
 const SVG = "http://www.w3.org/2000/svg";
-const WIDTH = 420, HEIGHT = 220, LEFT = 46, RIGHT = 10, TOP = 10, BOTTOM = 24;
+const WIDTH = 400, HEIGHT = 240, LEFT = 54, RIGHT = 12, TOP = 10, BOTTOM = 44;
 
 function element(name, attributes, text) {
   const e = document.createElementNS(SVG, name);
@@ -29,11 +29,22 @@ export function ticks(low, high, count) {
 }
 
 /** The colour of series `i` by the scheme of the page. */
-export const colour = i => `var(--s${i % 8})`;
-const DASHES = ["", "6 4", "2 3"];
+const colour = i => `var(--s${i % 8})`;
+/** Lines differ by more than their colour, and one that lies on another lets it show through. */
+const DASHES = ["", "9 4", "2 4"];
+const dash = i => DASHES[i % DASHES.length];
 
-/** Draws `series` = [{name, points: [[x, y], ...]}] into `holder`, in place of what it held. */
-export function draw(holder, title, series, { zero = false, wholeX = true } = {}) {
+/** A piece of the line of series `i`. */
+export function sample(i) {
+  const svg = element("svg", { viewBox: "0 0 26 8", class: "sample", "aria-hidden": "true" });
+  const line = element("line", { x1: 1, x2: 25, y1: 4, y2: 4, "stroke-dasharray": dash(i) });
+  line.style.stroke = colour(i);
+  svg.append(line);
+  return svg;
+}
+
+/** Draws `series` = [{name, points: [[epoch, value], ...]}] into `holder`, in place of what it held. */
+export function draw(holder, title, series) {
   const shown = series.map((s, i) => ({ ...s, i, points: s.points.filter(p => Number.isFinite(p[0]) && Number.isFinite(p[1])) }));
   const points = shown.flatMap(s => s.points);
   const heading = document.createElement("h2");
@@ -47,9 +58,9 @@ export function draw(holder, title, series, { zero = false, wholeX = true } = {}
   }
   const xs = points.map(p => p[0]), ys = points.map(p => p[1]);
   let [x0, x1, y0, y1] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
-  if (zero) y0 = Math.min(0, y0);
+  y0 = Math.min(0, y0);
   if (x1 === x0) { x0 -= 1; x1 += 1; }
-  if (y1 === y0) { const pad = Math.abs(y1) * 0.1 || 1; y1 += pad; if (!zero || y0 !== 0) y0 -= pad; }
+  if (y1 === y0) y1 += 1;
   const x = v => LEFT + (v - x0) / (x1 - x0) * (WIDTH - LEFT - RIGHT);
   const y = v => HEIGHT - BOTTOM - (v - y0) / (y1 - y0) * (HEIGHT - TOP - BOTTOM);
   const last = s => s.points.length ? short(s.points[s.points.length - 1][1]) : "–";
@@ -57,12 +68,12 @@ export function draw(holder, title, series, { zero = false, wholeX = true } = {}
   const svg = element("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "chart", role: "img", "aria-label": `${title}: last ${words}` });
   for (const t of ticks(y0, y1, 4)) {
     svg.append(element("line", { x1: LEFT, x2: WIDTH - RIGHT, y1: y(t), y2: y(t), class: "gridline" }));
-    svg.append(element("text", { x: LEFT - 6, y: y(t) + 4, "text-anchor": "end" }, short(t)));
+    svg.append(element("text", { x: LEFT - 7, y: y(t) + 5, "text-anchor": "end" }, short(t)));
   }
-  for (const t of ticks(x0, x1, 6).filter(t => !wholeX || Number.isInteger(t)))
-    svg.append(element("text", { x: x(t), y: HEIGHT - 6, "text-anchor": "middle" }, short(t)));
+  for (const t of ticks(x0, x1, 6).filter(Number.isInteger))
+    svg.append(element("text", { x: x(t), y: HEIGHT - BOTTOM + 18, "text-anchor": "middle" }, short(t)));
+  svg.append(element("text", { x: (LEFT + WIDTH - RIGHT) / 2, y: HEIGHT - 6, "text-anchor": "middle" }, "epoch"));
   for (const s of shown) {
-    const stroke = `stroke: ${colour(s.i)}`;
     if (s.points.length === 1) {
       const dot = element("circle", { cx: x(s.points[0][0]), cy: y(s.points[0][1]), r: 3 });
       dot.style.fill = colour(s.i);
@@ -70,7 +81,7 @@ export function draw(holder, title, series, { zero = false, wholeX = true } = {}
       continue;
     }
     const d = s.points.map((p, k) => `${k ? "L" : "M"}${x(p[0]).toFixed(1)} ${y(p[1]).toFixed(1)}`).join("");
-    const path = element("path", { d, "stroke-dasharray": DASHES[Math.floor(s.i / 8) % 3] });
+    const path = element("path", { d, "stroke-dasharray": dash(s.i) });
     path.style.stroke = colour(s.i);
     svg.append(path);
   }
@@ -78,10 +89,7 @@ export function draw(holder, title, series, { zero = false, wholeX = true } = {}
   legend.className = "legend";
   for (const s of shown) {
     const item = document.createElement("span");
-    const swatch = document.createElement("span");
-    swatch.className = "swatch";
-    swatch.style.background = colour(s.i);
-    item.append(swatch, ` ${s.name ? s.name + ": " : ""}${last(s)}`);
+    item.append(sample(s.i), ` ${s.name ? s.name + ": " : ""}${last(s)}`);
     legend.append(item);
   }
   holder.replaceChildren(heading, svg, legend);

@@ -134,7 +134,7 @@ function show() {
     return [name, d.confidence.toFixed(2), `${Math.round(d.xmin)}, ${Math.round(d.ymin)}`,
       `${Math.round(d.xmax - d.xmin)} × ${Math.round(d.ymax - d.ymin)}`];
   });
-  $("found").replaceChildren(table(["class", "conf.", "left, top", "size"], rows));
+  $("found").replaceChildren(table(["class", "score", "left, top", "size"], rows));
   const counts = new Map();
   for (const d of kept) counts.set(d.name, (counts.get(d.name) ?? 0) + 1);
   canvas.setAttribute("aria-label", `the picture with boxes: ${[...counts].map(([name, k]) => `${k} ${name}`).join(", ") || "none"}`);
@@ -170,7 +170,7 @@ async function open(file) {
     [canvas.width, canvas.height] = [found.width, found.height];
     candidates = found.detections;
     $("stage").classList.remove("hidden");
-    say(`${file.name ?? "The picture"}: ${found.milliseconds.inference.toFixed(0)} ms`);
+    say(`${file.name ?? "The picture"}: looked at in ${found.milliseconds.inference.toFixed(0)} ms`);
     choose();
   } catch (error) {
     if (mine === ticket) say(error.message, true);

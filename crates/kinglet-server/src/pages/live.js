@@ -9,7 +9,8 @@ let run = null, batch = null, finished = null, dirty = false;
 
 const clock = s => !Number.isFinite(s) ? "–" : s < 60 ? `${Math.round(s)} s`
   : s < 3600 ? `${Math.floor(s / 60)} min ${Math.round(s % 60)} s` : `${Math.floor(s / 3600)} h ${Math.round(s % 3600 / 60)} min`;
-const percent = v => v === null || v === undefined ? "–" : `${(v * 100).toFixed(1)} %`;
+const percent = v => `${(v * 100).toFixed(1)} %`;
+const metric = v => v === null || v === undefined ? "–" : v.toFixed(3);
 
 function figures(pairs) {
   $("figures").replaceChildren(...pairs.map(([name, value]) => {
@@ -37,9 +38,9 @@ function showProgress() {
   const best = measured.reduce((a, b) => (a && a.map50 >= b.map50 ? a : b), null);
   const last = measured[measured.length - 1];
   figures([
-    ["mAP 50, last", percent(last?.map50)],
-    ["mAP 50, best", best ? `${percent(best.map50)} (epoch ${best.epoch})` : "–"],
-    ["mAP 50-95, last", percent(last?.map50_95)],
+    ["mAP50, last", metric(last?.map50)],
+    [best ? `mAP50, best: epoch ${best.epoch}` : "mAP50, best", metric(best?.map50)],
+    ["mAP50-95, last", metric(last?.map50_95)],
     ["images a second", batch ? short(batch.images_per_second) : "–"],
     ["waiting for data", batch ? percent(batch.waiting) : "–"],
     ["memory", batch ? `${(batch.memory / 1e9).toFixed(2)} GB` : "–"],
@@ -51,17 +52,17 @@ function showCharts() {
   const rows = [...epochs.values()].sort((a, b) => a.epoch - b.epoch);
   const line = (name, of) => ({ name, points: rows.map(r => [r.epoch, of(r) ?? NaN]) });
   const parts = of => ["box", "objectness", "class"].map((name, i) => line(name, r => of(r)?.[i]));
-  draw($("map"), "mAP", [line("at IoU 0.5", r => r.map50), line("0.5 to 0.95", r => r.map50_95)], { zero: true });
-  draw($("train-loss"), "Training losses", parts(r => r.train_losses), { zero: true });
-  draw($("val-loss"), "Validation losses", parts(r => r.val_losses), { zero: true });
-  draw($("pr"), "Precision and recall", [line("precision", r => r.precision), line("recall", r => r.recall)], { zero: true });
-  draw($("lr"), "Learning rates", ["biases", "weights", "normalisation"].map((name, i) => line(name, r => r.lrs?.[i])), { zero: true });
-  draw($("speed"), "Images a second, in training", [line("", r => r.images_per_second)], { zero: true });
+  draw($("map"), "Mean average precision", [line("mAP50", r => r.map50), line("mAP50-95", r => r.map50_95)]);
+  draw($("train-loss"), "Training losses", parts(r => r.train_losses));
+  draw($("val-loss"), "Validation losses", parts(r => r.val_losses));
+  draw($("pr"), "Precision and recall", [line("precision", r => r.precision), line("recall", r => r.recall)]);
+  draw($("lr"), "Learning rates", ["biases", "weights", "normalisation"].map((name, i) => line(name, r => r.lrs?.[i])));
+  draw($("speed"), "Speed of training", [line("images a second", r => r.images_per_second)]);
   if ($("numbers").open) showTable(rows);
 }
 
 function showTable(rows) {
-  const columns = ["epoch", "box", "obj", "class", "precision", "recall", "mAP 50", "mAP 50-95", "val box", "val obj", "val class", "lr"];
+  const columns = ["epoch", "box", "obj", "class", "precision", "recall", "mAP50", "mAP50-95", "val box", "val obj", "val class", "lr"];
   $("table").replaceChildren(table(columns, rows.map(r => [r.epoch, ...r.train_losses.map(short), short(r.precision),
     short(r.recall), short(r.map50), short(r.map50_95), ...(r.val_losses ?? [null, null, null]).map(short), short(r.lrs?.[1])])));
 }

@@ -1,12 +1,15 @@
 // Runs side by side: a table to choose from, their curves in one chart each, the settings in which they differ, and
 // their plots.
 
-import { colour, draw, short, table } from "/chart.js";
+import { draw, sample, short, table } from "/chart.js";
 
 const $ = id => document.getElementById(id);
 const MAP50 = "metrics/mAP_0.5", MAP = "metrics/mAP_0.5:0.95";
-const CHARTS = [MAP50, MAP, "metrics/precision", "metrics/recall", "train/box_loss", "train/obj_loss", "train/cls_loss",
-  "val/box_loss", "val/obj_loss", "val/cls_loss", "x/lr1"];
+/** Columns of results.csv, and what they are called. */
+const CHARTS = [[MAP50, "mAP50"], [MAP, "mAP50-95"], ["metrics/precision", "Precision"], ["metrics/recall", "Recall"],
+  ["train/box_loss", "Box loss, training"], ["train/obj_loss", "Objectness loss, training"], ["train/cls_loss", "Class loss, training"],
+  ["val/box_loss", "Box loss, validation"], ["val/obj_loss", "Objectness loss, validation"],
+  ["val/cls_loss", "Class loss, validation"], ["x/lr1", "Learning rate of the weights"]];
 /** So many are chosen at first: the newest. */
 const FIRST = 4;
 let runs = [];
@@ -22,9 +25,10 @@ const column = (run, name) => {
   return index < 0 ? [] : run.rows.map(row => row[index]);
 };
 const best = (run, name) => column(run, name).reduce((a, b) => (b !== null && (a === null || b > a) ? b : a), null);
-const seriesColour = run => colour(shown().indexOf(run));
 const shown = () => runs.filter(run => chosen.has(run.name));
-const percent = value => value === null ? "–" : `${(value * 100).toFixed(1)} %`;
+const metric = value => value === null ? "–" : value.toFixed(3);
+/** The file counts epochs from 0, people from 1. */
+const epochs = run => column(run, "epoch").map(epoch => (epoch === null ? NaN : epoch + 1));
 
 async function read() {
   say("Reading …");
@@ -48,7 +52,7 @@ function listRuns() {
   const words = $("filter").value.toLowerCase();
   const list = runs.filter(run => run.name.toLowerCase().includes(words));
   const rows = list.map(run => {
-    const label = document.createElement("label"), box = document.createElement("input"), swatch = document.createElement("span");
+    const label = document.createElement("label"), box = document.createElement("input");
     Object.assign(box, { type: "checkbox", checked: chosen.has(run.name) });
     box.addEventListener("change", () => {
       if (box.checked) chosen.add(run.name); else chosen.delete(run.name);
@@ -57,29 +61,28 @@ function listRuns() {
       [...$("runs").querySelectorAll("input")].find(b => b.dataset.run === run.name)?.focus();
     });
     box.dataset.run = run.name;
-    swatch.className = "swatch";
-    swatch.style.background = chosen.has(run.name) ? seriesColour(run) : "transparent";
     label.className = "choice";
-    label.append(box, swatch, run.name || "(this folder)");
+    label.append(box, run.name || "(this folder)");
+    if (chosen.has(run.name)) label.append(sample(shown().indexOf(run)));
     const at = column(run, MAP50).indexOf(best(run, MAP50));
-    return [label, run.rows.length, percent(best(run, MAP50)), at < 0 ? "–" : short(column(run, "epoch")[at]), percent(best(run, MAP)),
+    return [label, run.rows.length, metric(best(run, MAP50)), at < 0 ? "–" : short(epochs(run)[at]), metric(best(run, MAP)),
       new Date(run.modified * 1000).toLocaleString([], { dateStyle: "short", timeStyle: "short" }), run.problems.join("; ")];
   });
-  const columns = ["run", "epochs", "best mAP 50", "in epoch", "best mAP 50-95", "last written"];
+  const columns = ["run", "epochs", "best mAP50", "in epoch", "best mAP50-95", "last written"];
   const problems = rows.some(row => row[6]);
   $("runs").replaceChildren(table(problems ? [...columns, "could not be read"] : columns, rows.map(row => (problems ? row : row.slice(0, 6)))));
 }
 
 function showCharts() {
-  const there = CHARTS.filter(name => shown().some(run => column(run, name).some(v => v !== null && v !== 0)));
-  $("charts").replaceChildren(...there.map(name => {
+  const there = CHARTS.filter(([name]) => shown().some(run => column(run, name).some(v => v !== null && v !== 0)));
+  $("charts").replaceChildren(...there.map(([name, title]) => {
     const card = document.createElement("section");
     card.className = "card";
     const series = shown().map(run => {
-      const xs = column(run, "epoch"), ys = column(run, name);
-      return { name: run.name || "this folder", points: xs.map((x, i) => [x ?? NaN, ys[i] ?? NaN]) };
+      const ys = column(run, name);
+      return { name: run.name || "this folder", points: epochs(run).map((x, i) => [x, ys[i] ?? NaN]) };
     });
-    draw(card, name, series, { zero: true });
+    draw(card, title, series);
     return card;
   }));
 }

@@ -175,3 +175,18 @@ fn a_head_that_does_not_end_closes_the_connection() {
     // The client's own patience is much longer, and would be an error.
     stream.read_to_end(&mut rest).unwrap();
 }
+
+#[test]
+fn connections_beyond_the_limit_wait_and_are_served_then() {
+    let limits = HttpOptions { connections: 1, ..HttpOptions::default() };
+    let (server, _stop) = serve_within(options(), limits);
+    let idle = connect(server.address());
+    let mut waiting = connect(server.address());
+    waiting.write_all(head("GET", "/health", &[]).as_bytes()).unwrap();
+    waiting.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    let early = waiting.read(&mut [0; 1]);
+    assert!(early.is_err(), "the first connection holds the only place: {early:?}");
+    drop(idle);
+    waiting.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    assert_eq!(read(&mut waiting).status, 200);
+}

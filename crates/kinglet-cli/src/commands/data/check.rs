@@ -5,7 +5,7 @@ use crate::args::data::CheckArgs;
 use crate::commands::load_weights;
 use crate::errors::CliError;
 use crate::findings::{self, grouped};
-use crate::printer::Printer;
+use crate::printer::{Printer, counted};
 use crate::table::table;
 use crate::zoo;
 use kinglet_data::check::{Level, LevelFit, blockers, fit_levels, orphans, same_pictures};
@@ -103,12 +103,14 @@ fn tell_fixed(done: &Fixed, printer: &Printer) {
     let mut parts = Vec::new();
     if done.files > 0 {
         parts.push(format!(
-            "{} label files rewritten ({} lines corrected, {} taken out)",
-            done.files, done.lines_corrected, done.lines_removed
+            "{} rewritten ({} corrected, {} taken out)",
+            counted(done.files, "label file"),
+            counted(done.lines_corrected, "line"),
+            done.lines_removed
         ));
     }
     if done.images_moved > 0 {
-        parts.push(format!("{} images moved away with their label files", done.images_moved));
+        parts.push(format!("{} moved away with the label files", counted(done.images_moved, "image")));
     }
     printer.say(&format!("{}; the originals are in {}", parts.join(", "), originals.display()));
 }
