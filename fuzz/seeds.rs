@@ -53,6 +53,55 @@ const LABELS: [(&str, &[u8]); 5] = [
     ("not_utf8", b"0 0.5 \xff 0.1 0.1\n0 0.5 0.5 0.1 0.1\r0 1e-45 0.5 1e-45 1\n"),
 ];
 
+/// What `coco` finds as an image is called `Cargo.toml`.
+const COCO: [(&str, &str); 5] = [
+    (
+        "boxes",
+        r#"{"images": [{"id": 7, "file_name": "Cargo.toml", "width": 64, "height": 48}, {"id": 9, "file_name": "none.jpg"}],
+"annotations": [{"id": 1, "image_id": 7, "category_id": 3, "bbox": [8, 8, 16.5, 8], "iscrowd": 0,
+  "segmentation": [[8, 8, 24.5, 8, 24.5, 16, 8, 16]], "area": 132},
+ {"id": 2, "image_id": 7, "category_id": 18, "bbox": [0, 0, 64, 48], "iscrowd": 1, "segmentation": {"counts": [1], "size": [48, 64]}}],
+"categories": [{"id": 3, "name": "cat"}, {"id": 18, "name": "dog", "supercategory": "animal"}]}"#,
+    ),
+    (
+        "other_ways",
+        r#"{"info": {"year": 2026}, "categories": [{"id": 0, "name": "things", "supercategory": "none"},
+ {"id": "1", "name": "a", "supercategory": "things"}, {"id": 2.0, "name": "a", "supercategory": "things"}],
+"annotations": [{"image_id": "0", "category_id": 1.0, "bbox": [-3, 1e1, 400, 2], "iscrowd": true, "segmentation": []}],
+"images": [{"id": 0, "file_name": "images\\..\\Cargo.toml", "width": "64", "height": 48.0}]}"#,
+    ),
+    (
+        "mistakes",
+        r#"{"images": [{"id": 1}, 5, {"id": 1, "file_name": "Cargo.toml"}, {"id": 2, "file_name": "Cargo.toml", "width": 0}, {}],
+"annotations": [[], {"image_id": 2}, {"image_id": 2, "category_id": 8, "bbox": [0, 0, 1, 1]},
+ {"image_id": 2, "category_id": 1, "bbox": [1e308, 1e308, 1e308, 1e-320]}, {"image_id": 2, "category_id": 1, "bbox": [4, 4, -1, 2]},
+ {"image_id": 3, "category_id": 1, "bbox": [4, 4, 1, 2]}, {"image_id": 2, "category_id": 1, "bbox": [0, 0, 1e-44, 2], "iscrowd": 1}],
+"categories": [{"id": 1, "name": "a"}]}"#,
+    ),
+    ("results", r#"[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1], "score": 0.5}]"#),
+    ("early_end", r#"{"images": [{"id": 1, "file_name": "a.jpg"#),
+];
+
+const VOC: [(&str, &str); 4] = [
+    (
+        "boxes",
+        "<annotation>\n<folder>images</folder><filename>a.jpg</filename>\n<size><width>64</width><height>48</height><depth>3</depth>\
+         </size>\n<object><name>cat</name><difficult>0</difficult><bndbox><xmin>8</xmin><ymin>8</ymin><xmax>24.5</xmax>\
+         <ymax>16</ymax></bndbox></object>\n<object><name>dog</name><difficult>1</difficult><bndbox><xmin>1</xmin><ymin>1\
+         </ymin><xmax>64</xmax><ymax>48</ymax></bndbox></object></annotation>\n",
+    ),
+    (
+        "mistakes",
+        "<?xml version=\"1.0\"?>\n<annotation verified=\"yes\"><!-- a > b -->\n<size><width>0</width></size>\n<object/>\n<object><name>cow\
+         </name></object><object><name>cat</name></object>\n<object><name>cat</name><bndbox><xmin>9</xmin><ymin>1e-45</ymin>\
+         <xmax>x</xmax><ymax>1</ymax></bndbox></object>\n<object><name>cat</name><bndbox><xmin>9</xmin><ymin>9</ymin><xmax>8\
+         </xmax><ymax>-9e99</ymax></bndbox></object><object><name>&#99;at</name><bndbox><xmin>nan</xmin><ymin>inf</ymin><xmax>1\
+         </xmax><ymax>1</ymax></bndbox></object></annotation>",
+    ),
+    ("entities", "<!DOCTYPE a [<!ENTITY b \"bb\">]><annotation>&b;</annotation>"),
+    ("other_xml", "<svg xmlns=\"http://www.w3.org/2000/svg\"><g></g></svg>"),
+];
+
 fn floats(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|v| v.to_le_bytes()).collect()
 }
@@ -112,6 +161,8 @@ fn main() {
     MODELS.iter().for_each(|(name, text)| write("model_file", name, text.as_bytes()));
     DATA.iter().for_each(|(name, text)| write("data_yaml", name, text.as_bytes()));
     LABELS.iter().for_each(|(name, bytes)| write("labels", name, bytes));
+    COCO.iter().for_each(|(name, text)| write("coco", name, text.as_bytes()));
+    VOC.iter().for_each(|(name, text)| write("voc", name, text.as_bytes()));
 
     let state = Pickle::new().dict(|p| p.text("w").tensor(&tensor("FloatStorage", "0", &[2, 3]))).end();
     write("pytorch", "state_dict", &archive(&[("data.pkl", &state), ("data/0", &floats(&[1.0; 6]))]));

@@ -87,10 +87,8 @@ class Worker:
 class Kinglet:
     """Kinglet in short runs of its own command, each with its warm-up; `times` picks them from the JSON."""
 
-    name = "kinglet"
-
-    def __init__(self, command, times, warmup=2):
-        self.command, self.times, self.warmup, self.peak = command, times, warmup, None
+    def __init__(self, command, times, warmup=2, name="kinglet"):
+        self.name, self.command, self.times, self.warmup, self.peak = name, command, times, warmup, None
         program = command[0]
         self.version = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout.split()[-1]
         self.last = None

@@ -27,6 +27,7 @@ pub mod report;
 pub mod results;
 pub mod run_dir;
 pub mod sources;
+mod table;
 pub mod tensorboard;
 pub mod zoo;
 
@@ -67,6 +68,8 @@ fn run(cli: Cli, printer: &Printer) -> Result<ExitCode, CliError> {
         Command::Blocks(args) => commands::blocks::run(args, printer),
         Command::Zoo(args) => commands::zoo::run(args, printer),
         Command::Swap(args) => commands::swap::run(args, printer),
+        Command::Completions(args) => commands::completions::run(args, printer),
+        Command::Man(args) => commands::man::run(args, printer),
     }
 }
 

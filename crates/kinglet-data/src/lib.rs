@@ -18,7 +18,7 @@ pub mod formats;
 pub mod labels;
 mod listing;
 pub mod loader;
-mod pixel_box;
+pub mod pixel_box;
 pub mod rng;
 pub mod scan;
 pub mod source;

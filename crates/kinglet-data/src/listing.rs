@@ -47,7 +47,7 @@ pub(crate) fn list(source: &Source, split: Split, single_cls: bool) -> Result<Li
         } else if decode::has_image_extension(&place) {
             out.add(place);
         } else if Format::of_file(&place) == Some(Format::Coco) {
-            let found = coco::read(&place, &source.names, &roots, single_cls)?;
+            let found = coco::parse(&read_text(&place)?, &place, &source.names, &roots, single_cls)?;
             out.findings.extend(found.findings);
             out.notes.extend(found.notes);
             out.category_ids.extend(found.category_ids);

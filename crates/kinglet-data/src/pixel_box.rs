@@ -10,42 +10,57 @@ use std::path::Path;
 
 /// A box as formats in pixels have it, before it is checked.
 #[derive(Debug, Clone)]
-pub(crate) struct PixelBox {
-    pub(crate) class: usize,
+pub struct PixelBox {
+    /// Class index.
+    pub class: usize,
     /// Edges in pixels; finite, and not swapped.
-    pub(crate) xyxy: [f64; 4],
+    pub xyxy: [f64; 4],
     /// The outline in pixels.
-    pub(crate) polygon: Option<Vec<[f64; 2]>>,
-    pub(crate) ignored: Option<Ignored>,
-    pub(crate) line: Option<usize>,
+    pub polygon: Option<Vec<[f64; 2]>>,
+    /// Why it is not to be learnt, where it is not.
+    pub ignored: Option<Ignored>,
+    /// Its line in the file.
+    pub line: Option<usize>,
     /// Which one it is, for findings.
-    pub(crate) what: String,
+    pub what: String,
 }
 
 /// Boxes of one image that have been checked.
 #[derive(Debug, Default)]
-pub(crate) struct Checked {
-    pub(crate) labels: Vec<Label>,
+pub struct Checked {
+    /// What is to be learnt.
+    pub labels: Vec<Label>,
     /// Line of each label.
-    pub(crate) lines: Vec<Option<usize>>,
-    pub(crate) ignored: Vec<IgnoredRegion>,
-    pub(crate) findings: Vec<Finding>,
+    pub lines: Vec<Option<usize>>,
+    /// Places where detections are neither right nor wrong.
+    pub ignored: Vec<IgnoredRegion>,
+    /// What is wrong with others.
+    pub findings: Vec<Finding>,
 }
 
 /// So many pixels may a box in pixels reach out of its image without a word: formats differ in counting from 0 or 1.
 const PIXEL_SLACK: f64 = 1.0;
 
+/// Tells where annotations are of another size than their image: fractions of theirs are used.
+pub(crate) fn other_size(file: &Path, told: Option<(u32, u32)>, (w, h): (u32, u32)) -> Option<Finding> {
+    let (told_w, told_h) = told.filter(|told| *told != (w, h))?;
+    let value = format!("{told_w}x{told_h}, the image has {w}x{h}; boxes are scaled");
+    Some(Finding::new(file, None, Severity::Note, (FindingKind::SizeDiffers, value)))
+}
+
 /// Turns boxes in pixels of an image of `width` x `height` into labels, clipped to the image.
 pub(crate) fn check_pixels(boxes: &[PixelBox], file: &Path, (width, height): (u32, u32)) -> Checked {
     let mut out = Checked::default();
     let (w, h) = (f64::from(width), f64::from(height));
+    // Labels are fractions in single precision, where a tiny box may have no width left.
+    let has_area = |[x1, y1, x2, y2]: [f64; 4]| ((x2 - x1) / w) as f32 > 0.0 && ((y2 - y1) / h) as f32 > 0.0;
     let mut seen = HashSet::new();
     for one in boxes {
         let [x1, y1, x2, y2] = one.xyxy;
         let mut tell = |severity, kind, value| {
             out.findings.push(Finding::new(file, one.line, severity, (kind, format!("{}: {value}", one.what))));
         };
-        if x2 <= x1 || y2 <= y1 {
+        if !has_area(one.xyxy) {
             tell(Severity::Dropped, FindingKind::ZeroArea, format!("size {} x {}", x2 - x1, y2 - y1));
             continue;
         }
@@ -57,7 +72,7 @@ pub(crate) fn check_pixels(boxes: &[PixelBox], file: &Path, (width, height): (u3
         } else {
             (y2 > h + PIXEL_SLACK).then_some((FindingKind::OutOfRange, y2))
         };
-        let is_empty = inside[2] <= inside[0] || inside[3] <= inside[1];
+        let is_empty = !has_area(inside);
         if is_empty || outside.is_some() {
             let severity = if is_empty { Severity::Dropped } else { Severity::Fixed };
             let (kind, value) = outside.unwrap_or((FindingKind::OutOfRange, x2.max(y2)));
@@ -107,6 +122,9 @@ mod tests {
         assert_eq!(check([200.0, 0.0, 220.0, 50.0]), (vec![], vec![(OutOfRange, Dropped)]));
         assert_eq!(check([100.0, 0.0, 100.5, 50.0]), (vec![], vec![(OutOfRange, Dropped)]));
         assert_eq!(check([5.0, 5.0, 5.0, 9.0]), (vec![], vec![(ZeroArea, Dropped)]));
+        // 1e-44 / 100 rounds to 0 in single precision.
+        assert_eq!(check([0.0, 0.0, 1e-44, 9.0]), (vec![], vec![(ZeroArea, Dropped)]));
+        assert_eq!(check([-9.0, 0.0, 1e-44, 9.0]), (vec![], vec![(Negative, Dropped)]));
         assert_eq!(check([-1e300, -1e300, 1e300, 1e300]).1, [(Negative, Fixed)]);
     }
 

@@ -9,11 +9,10 @@
 use crate::cache::{self, Cache, Header};
 use crate::error::DataError;
 use crate::finding::{Finding, FindingKind, Severity};
-use crate::formats::coco::CocoImage;
 use crate::formats::{Format, has_extension, voc};
 use crate::labels::{IgnoredRegion, Label, parse_text};
 use crate::listing::{self, Entry, Listing, all_candidates, label_file};
-use crate::pixel_box::{Checked, check_pixels};
+use crate::pixel_box::Checked;
 use crate::rng::Rng;
 use crate::source::{Source, Split};
 use kinglet_vision::decode;
@@ -211,7 +210,7 @@ fn look(entry: &Entry, known: Option<&Header>, reading: &Reading<'_>) -> Looked 
         findings.push(image_finding(FindingKind::DamagedImage, Severity::Note, trouble.clone()));
     }
     let (label_file, checked) = match &entry.coco {
-        Some((file, coco)) => (Some(file.clone()), Ok(check_coco(file, coco, (header.width, header.height)))),
+        Some((file, coco)) => (Some(file.clone()), Ok(coco.checked(file, (header.width, header.height)))),
         None => match label_file(image, reading.format) {
             Some(file) => {
                 let checked = read_labels(&file, reading, (header.width, header.height));
@@ -249,20 +248,6 @@ fn look(entry: &Entry, known: Option<&Header>, reading: &Reading<'_>) -> Looked 
     Looked { sample: Some(sample), findings, header: Some(header) }
 }
 
-/// The boxes that COCO JSON has for an image of this size.
-fn check_coco(file: &Path, coco: &CocoImage, size: (u32, u32)) -> Checked {
-    let mut checked = check_pixels(&coco.boxes, file, coco.size.unwrap_or(size));
-    checked.findings.extend(other_size(&coco.path, coco.size, size));
-    checked
-}
-
-/// Tells where annotations are of another size than their image: fractions of theirs are used.
-fn other_size(file: &Path, told: Option<(u32, u32)>, (w, h): (u32, u32)) -> Option<Finding> {
-    let (told_w, told_h) = told.filter(|told| *told != (w, h))?;
-    let value = format!("{told_w}x{told_h}, the image has {w}x{h}; boxes are scaled");
-    Some(Finding::new(file, None, Severity::Note, (FindingKind::SizeDiffers, value)))
-}
-
 /// Reads a label file of either kind; the error is why it cannot be read.
 fn read_labels(file: &Path, reading: &Reading<'_>, size: (u32, u32)) -> Result<Checked, String> {
     let Reading { names, single_cls, .. } = *reading;
@@ -276,12 +261,7 @@ fn read_labels(file: &Path, reading: &Reading<'_>, size: (u32, u32)) -> Result<C
     }
     let text = std::str::from_utf8(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes));
     let text = text.map_err(|_| "it is not UTF-8; save it as UTF-8".to_owned())?;
-    let class_of = |name: &str| if single_cls { Some(0) } else { names.iter().position(|known| known == name) };
-    let found = voc::read(text, file, &class_of)?;
-    let mut checked = check_pixels(&found.boxes, file, found.size.unwrap_or(size));
-    checked.findings.splice(0..0, found.findings);
-    checked.findings.extend(other_size(file, found.size, size));
-    Ok(checked)
+    voc::parse(text, file, names, single_cls, size)
 }
 
 impl Dataset {

@@ -118,7 +118,7 @@ pub unsafe fn apply_simd<S: Simd>(activation: Activation, x: S::V) -> S::V {
             Activation::HardSigmoid => hard_sigmoid::<S>(x),
             Activation::HardSwish => S::mul(x, hard_sigmoid::<S>(x)),
             Activation::Sigmoid => S::sigmoid(x),
-            Activation::Silu => S::mul(x, S::sigmoid(x)),
+            Activation::Silu => S::div(x, S::sigmoid_divisor(x)),
             Activation::Mish => S::mul(x, mish_gate::<S>(x).0),
         }
     }

@@ -17,7 +17,7 @@ pub(crate) mod winograd;
 
 use crate::rows::{InputGradient, Rows};
 use crate::threads::{SendPtr, parallel_for};
-use crate::{Activation, batchnorm, depthwise};
+use crate::{Activation, AlignedVec, batchnorm, depthwise};
 use pack::{WeightStrides, pack, packed_len};
 use plan::{Axis, Plan, Problem, with_floats};
 use run::{Epilogue, Job, row_target, run};
@@ -384,7 +384,7 @@ pub struct PackedConv {
     pub(crate) key: ([usize; 2], [usize; 2], usize),
     pub(crate) lanes: usize,
     /// Packed group by group; as given for a depthwise convolution.
-    pub(crate) data: Vec<f32>,
+    pub(crate) data: AlignedVec,
 }
 
 impl PackedConv {
@@ -397,16 +397,14 @@ impl PackedConv {
         let lanes = gemm::lanes();
         let key = PackedConv::key(s);
         if s.is_depthwise() {
-            return PackedConv { key, lanes, data: weight.to_vec() };
+            return PackedConv { key, lanes, data: weight.into() };
         }
-        let mut data = Vec::new();
+        let len = packed_len(&forward_problem(s, 0), lanes);
+        let mut data = AlignedVec::zeros(len * s.groups);
+        let group_weights = s.weight_len() / s.groups;
         for g in 0..s.groups {
-            let p = forward_problem(s, g);
-            let start = data.len();
-            data.resize(start + packed_len(&p, lanes), 0.0);
-            let group_weights = s.weight_len() / s.groups;
             let weight = &weight[g * group_weights..(g + 1) * group_weights];
-            pack(&p, weight, forward_strides(s), lanes, &mut data[start..]);
+            pack(&forward_problem(s, g), weight, forward_strides(s), lanes, &mut data[g * len..(g + 1) * len]);
         }
         PackedConv { key, lanes, data }
     }

@@ -19,7 +19,7 @@ use crate::elementwise::{load_n, store_n};
 use crate::rows::{InputGradient, Rows, grown, with_scratch};
 use crate::simd::Simd;
 use crate::threads::{SendPtr, parallel_for};
-use crate::{Activation, ConvShape, activation, dispatch};
+use crate::{Activation, AlignedVec, ConvShape, activation, dispatch};
 use std::ops::Range;
 use weight::{WeightPlan, weight_rows};
 
@@ -221,7 +221,7 @@ impl<'a> Strip<'a> {
     }
 
     /// Where line 0 of the image would lie, of which only lines `want` may be read.
-    fn lines(&mut self, want: Range<usize>, buffer: &mut Vec<f32>) -> *const f32 {
+    fn lines(&mut self, want: Range<usize>, buffer: &mut AlignedVec) -> *const f32 {
         let (line, pixels) = (self.width * self.c, |lines: &Range<usize>| {
             self.first + lines.start * self.width..self.first + lines.end * self.width
         });

@@ -7,6 +7,7 @@
 //! the same input gives the same bits on any number of threads (of one instruction set).
 
 pub mod activation;
+pub mod aligned;
 pub mod attention;
 pub mod batchnorm;
 pub mod conv;
@@ -24,4 +25,5 @@ pub mod threads;
 pub mod vectorise;
 
 pub use activation::Activation;
+pub use aligned::AlignedVec;
 pub use conv::ConvShape;

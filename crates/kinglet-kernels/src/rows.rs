@@ -6,6 +6,7 @@
 //!
 //! A row is one pixel with all its channels.
 
+use crate::AlignedVec;
 use crate::threads::parallel_for;
 use std::cell::Cell;
 use std::ops::Range;
@@ -33,7 +34,7 @@ impl std::fmt::Debug for Rows<'_> {
 
 impl<'a> Rows<'a> {
     /// Rows `range` of `c` channels: in memory, or computed into `scratch`.
-    pub(crate) fn get<'b>(self, range: Range<usize>, c: usize, scratch: &'b mut Vec<f32>) -> &'b [f32]
+    pub(crate) fn get<'b>(self, range: Range<usize>, c: usize, scratch: &'b mut AlignedVec) -> &'b [f32]
     where
         'a: 'b,
     {
@@ -54,21 +55,19 @@ pub fn for_each(x: Rows<'_>, c: usize, ranges: &[Range<usize>], f: impl Fn(usize
 }
 
 thread_local! {
-    static SCRATCH: Cell<[Vec<f32>; 3]> = Cell::default();
+    static SCRATCH: Cell<[AlignedVec; 3]> = Cell::default();
 }
 
 /// Runs `f` with this thread's buffers.
-pub(crate) fn with_scratch(f: impl FnOnce(&mut [Vec<f32>; 3])) {
+pub(crate) fn with_scratch(f: impl FnOnce(&mut [AlignedVec; 3])) {
     let mut scratch = SCRATCH.take();
     f(&mut scratch);
     SCRATCH.set(scratch);
 }
 
 /// The first `len` floats of `v`, of any value.
-pub(crate) fn grown(v: &mut Vec<f32>, len: usize) -> &mut [f32] {
-    if v.len() < len {
-        v.resize(len, 0.0);
-    }
+pub(crate) fn grown(v: &mut AlignedVec, len: usize) -> &mut [f32] {
+    v.grow(len);
     &mut v[..len]
 }
 

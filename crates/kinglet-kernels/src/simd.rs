@@ -136,14 +136,44 @@ pub unsafe trait Simd: Copy {
         }
     }
 
+    /// 2^t with a relative error below 2e-7 for t in -126..=126; 2^-126 below, and no less than 2^126 above.
+    #[inline(always)]
+    unsafe fn exp2(t: Self::V) -> Self::V {
+        // SAFETY: the caller's promise.
+        unsafe {
+            // In this order a NaN passes through both on x86, where the second operand is returned.
+            let t = Self::min(Self::splat(126.0), Self::max(Self::splat(-126.0), t));
+            let n = Self::round(t);
+            Self::mul(exp2_near_zero::<Self>(Self::sub(t, n)), Self::pow2(n))
+        }
+    }
+
+    /// 1 + e^-x, which divides 1 to the sigmoid and x to SiLU.
+    #[inline(always)]
+    unsafe fn sigmoid_divisor(x: Self::V) -> Self::V {
+        // SAFETY: the caller's promise.
+        unsafe { Self::add(Self::splat(1.0), Self::exp2(Self::mul(x, Self::splat(-std::f32::consts::LOG2_E)))) }
+    }
+
     /// 1 / (1 + e^-x).
     #[inline(always)]
     unsafe fn sigmoid(x: Self::V) -> Self::V {
         // SAFETY: the caller's promise.
-        unsafe {
-            let one = Self::splat(1.0);
-            Self::div(one, Self::add(one, Self::exp(Self::sub(Self::splat(0.0), x))))
+        unsafe { Self::div(Self::splat(1.0), Self::sigmoid_divisor(x)) }
+    }
+}
+
+/// 2^f on -0.5..=0.5, fitted for the least largest relative error, 7.5e-8.
+#[inline(always)]
+unsafe fn exp2_near_zero<S: Simd>(f: S::V) -> S::V {
+    const FIT: [f32; 6] = [1.000_000_1, 0.693_146_94, 0.240_221_2, 0.055_507_135, 0.009_675_541, 0.001_327_646_7];
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut p = S::splat(FIT[5]);
+        for c in [FIT[4], FIT[3], FIT[2], FIT[1], FIT[0]] {
+            p = S::fma(p, f, S::splat(c));
         }
+        p
     }
 }
 
@@ -229,7 +259,7 @@ pub use x86::{Avx2, Avx512};
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::Simd;
+    use super::{Simd, exp2_near_zero};
     use std::arch::x86_64::*;
 
     /// Eight lanes, AVX2 and FMA.
@@ -389,6 +419,15 @@ mod x86 {
             unsafe {
                 let n = _mm512_add_epi32(_mm512_cvtps_epi32(a), _mm512_set1_epi32(127));
                 _mm512_castsi512_ps(_mm512_slli_epi32::<23>(n))
+            }
+        }
+        #[inline(always)]
+        unsafe fn exp2(t: __m512) -> __m512 {
+            // Its scaling saturates by itself.
+            unsafe {
+                let t = _mm512_max_ps(_mm512_set1_ps(-126.0), t);
+                let n = Self::round(t);
+                _mm512_scalef_ps(exp2_near_zero::<Self>(_mm512_sub_ps(t, n)), n)
             }
         }
     }

@@ -21,6 +21,12 @@ fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + (-x).exp())
 }
 
+/// What an objectness must exceed before the sigmoid so that it may exceed `conf` after it. A margin below keeps what
+/// rounding puts on the other side; suppression compares exactly.
+pub fn least_logit(conf: f32) -> f32 {
+    if conf > 0.0 { (conf / (1.0 - conf).max(1e-9)).ln() - 1e-3 } else { f32::NEG_INFINITY }
+}
+
 impl Head {
     /// Values of one cell and anchor.
     pub fn values(&self) -> usize {
@@ -54,9 +60,7 @@ impl Head {
         levels: Range<usize>,
     ) -> Vec<f32> {
         let mut out = Vec::new();
-        // A margin below the logit keeps rows that rounding puts on the other side; suppression compares exactly.
-        let logit = if conf > 0.0 { (conf / (1.0 - conf).max(1e-9)).ln() - 1e-3 } else { f32::NEG_INFINITY };
-        self.decode_where(raw, shapes, image, logit, levels, &mut out);
+        self.decode_where(raw, shapes, image, least_logit(conf), levels, &mut out);
         out
     }
 

@@ -10,7 +10,7 @@
 use crate::export::{DECODED, ExportOptions, INPUT, Input, OUTPUT, Output, RAW, raw_name};
 use crate::letterbox::LETTERBOXED;
 use crate::suppress::{BOXES, CHOSEN, COLUMNS, SCORES, Suppression};
-use kinglet_nn::SizeError;
+use kinglet_nn::{Head, SizeError};
 use kinglet_runtime::Detector;
 use kinglet_tensor::Shape;
 use kinglet_vision::boxes::{clip, iou};
@@ -143,132 +143,136 @@ fn free_size(options: &ExportOptions, picture: &Image) -> [usize; 2] {
     }
 }
 
+/// What the file is given.
+struct Given {
+    /// Shape of the file's input.
+    shape: Vec<usize>,
+    /// The file's input where it letterboxes: `[n, h, w, 3]` bytes.
+    pictures: Option<Vec<u8>>,
+    /// The file's input where it does not: `[n, 3, h, w]`.
+    planes: Vec<f32>,
+    /// The network's input as Kinglet makes it, `[n, h, w, 3]`, and those three sizes.
+    own: Vec<f32>,
+    size: [usize; 3],
+    letterboxes: Vec<Letterbox>,
+}
+
+impl Given {
+    fn new(images: &[&Image], options: &ExportOptions, [h, w]: [usize; 2], stride: usize) -> Self {
+        let n = images.len();
+        let plan = |image: &&Image| Letterbox::plan(image.height, image.width, [h, w], false, true, stride);
+        let (letterboxes, resized): (Vec<Letterbox>, Option<Vec<Image>>) = match options.input {
+            Input::Floats => (images.iter().map(plan).collect(), None),
+            Input::Pictures(_) => {
+                let resized = images.iter().map(|image| resize::resize_bilinear(image, w, h)).collect();
+                (vec![Letterbox::plan(h, w, options.size, true, true, stride); n], Some(resized))
+            }
+        };
+        let image = |i: usize| resized.as_ref().map_or(images[i], |resized| &resized[i]);
+        let letterboxed = (0..n).flat_map(|i| letterboxes[i].apply(image(i)).data);
+        let own: Vec<f32> = letterboxed.map(|byte| f32::from(byte) / 255.0).collect();
+        let (width, height) = letterboxes[0].out;
+        Given {
+            shape: if resized.is_some() { vec![n, h, w, 3] } else { vec![n, 3, h, w] },
+            pictures: resized.map(|images| images.into_iter().flat_map(|image| image.data).collect()),
+            planes: planes(&own, n),
+            own,
+            size: [n, height, width],
+            letterboxes,
+        }
+    }
+
+    fn view(&self) -> Result<ValueView<'_>, VerifyError> {
+        match &self.pictures {
+            Some(pictures) => ValueView::from_shape(&self.shape, pictures).map_err(engine),
+            None => ValueView::from_shape(&self.shape, &self.planes).map_err(engine),
+        }
+    }
+
+    /// Boxes of the network's input as those of the pictures, where the file does so.
+    fn unmap(&self, mut boxes: Vec<Vec<Detection>>) -> Vec<Vec<Detection>> {
+        if self.pictures.is_some() {
+            for (found, letterbox) in boxes.iter_mut().zip(&self.letterboxes) {
+                found.iter_mut().for_each(|d| d.xyxy = letterbox.unmap_box(d.xyxy));
+            }
+        }
+        boxes
+    }
+}
+
+/// The tensors to ask the file for, up to suppression; the letterboxed picture is the last one.
+fn wanted(options: &ExportOptions, levels: usize) -> Vec<String> {
+    let letterboxes = matches!(options.input, Input::Pictures(_));
+    let mut names: Vec<String> = match options.output {
+        Output::Raw => (0..levels).map(raw_name).collect(),
+        Output::Decoded if letterboxes => vec![DECODED.to_owned(), OUTPUT.to_owned()],
+        Output::Decoded => vec![OUTPUT.to_owned()],
+        Output::Detections(_) => [DECODED, BOXES, SCORES].map(str::to_owned).to_vec(),
+    };
+    names.extend(letterboxes.then(|| LETTERBOXED.to_owned()));
+    names
+}
+
+/// One run of the file beside Kinglet's engine. `size` is height and width of the file's input.
 fn compare(
     file: &File,
     detector: &mut Detector,
     options: &ExportOptions,
     name: &str,
     images: &[&Image],
-    [h, w]: [usize; 2],
+    size: [usize; 2],
 ) -> Result<Case, VerifyError> {
-    let stride = detector.model().max_stride();
-    let (n, head) = (images.len(), detector.model().head());
-    // What the file takes, and the network's input as Kinglet makes it, `[n, h, w, 3]` bytes.
-    let (shape, letterboxes, given) = match options.input {
-        Input::Floats => {
-            let plans = images.iter().map(|i| Letterbox::plan(i.height, i.width, [h, w], false, true, stride));
-            (vec![n, 3, h, w], plans.collect::<Vec<_>>(), None)
-        }
-        Input::Pictures(_) => {
-            let given: Vec<Image> = images.iter().map(|image| resize::resize_bilinear(image, w, h)).collect();
-            (vec![n, h, w, 3], vec![Letterbox::plan(h, w, options.size, true, true, stride); n], Some(given))
-        }
-    };
-    let bytes: Vec<u8> =
-        (0..n).flat_map(|i| letterboxes[i].apply(given.as_ref().map_or(images[i], |g| &g[i])).data).collect();
-    let (width, height) = letterboxes[0].out;
-    let own: Vec<f32> = bytes.iter().map(|&b| f32::from(b) / 255.0).collect();
+    let (head, stride) = (detector.model().head(), detector.model().max_stride());
+    let given = Given::new(images, options, size, stride);
+    let n = images.len();
+    let mut values = run(file, vec![(INPUT, given.view()?)], &wanted(options, head.strides.len()))?;
+    let letterboxed = if given.pictures.is_some() { values.pop() } else { None };
 
-    // Runs the file up to suppression, if it has one.
+    // Kinglet's network takes the very input that the file's network had.
+    let letterboxed = letterboxed.map(|found| interleaved(&found.data, n));
+    let network = letterboxed.as_ref().unwrap_or(&given.own);
+    let (values_differ, rows) = compare_values(detector, &head, network, given.size, options, &values)?;
+
     let suppression = match options.output {
         Output::Detections(suppression) => Some(suppression),
         _ => None,
     };
-    let mut wanted: Vec<String> = match options.output {
-        Output::Raw => (0..head.strides.len()).map(raw_name).collect(),
-        Output::Decoded if given.is_none() => vec![OUTPUT.to_owned()],
-        Output::Decoded => vec![DECODED.to_owned(), OUTPUT.to_owned()],
-        Output::Detections(_) => [DECODED, BOXES, SCORES].map(str::to_owned).to_vec(),
-    };
-    if given.is_some() {
-        wanted.push(LETTERBOXED.to_owned());
-    }
-    let pictures: Vec<u8> = given.iter().flatten().flat_map(|image| image.data.iter().copied()).collect();
-    let floats = planes(&own, n);
-    let input = || match options.input {
-        Input::Floats => ValueView::from_shape(&shape, &floats).map_err(engine),
-        Input::Pictures(_) => ValueView::from_shape(&shape, &pictures).map_err(engine),
-    };
-    let mut values = run(file, vec![(INPUT, input()?)], &wanted)?;
-    let letterboxed = if given.is_some() { values.pop() } else { None };
-
-    // Values: Kinglet's network on the very input that the file's network had.
-    let network = letterboxed.as_ref().map_or_else(|| own.clone(), |values| interleaved(&values.data, n));
-    let raw = detector.forward(&network, [n, height, width])?;
-    let shapes = raw.shapes.clone();
-    let rows: Vec<Vec<f32>> = (0..n).map(|i| head.decode(&raw.levels, &shapes, i)).collect();
-    let (values_differ, file_rows) = match options.output {
-        Output::Raw => {
-            let mut worst = 0f32;
-            let mut levels = Vec::new();
-            for ((value, level), shape) in values.iter().zip(&raw.levels).zip(&shapes) {
-                value.expect(&[n, shape.c, shape.h, shape.w])?;
-                let level_found = channels_last(&value.data, *shape);
-                worst = worst.max(relative(&level_found, level));
-                levels.push(level_found);
-            }
-            let levels: Vec<&[f32]> = levels.iter().map(Vec::as_slice).collect();
-            (worst, (0..n).flat_map(|i| head.decode(&levels, &shapes, i)).collect())
-        }
-        _ => {
-            values[0].expect(&[n, rows[0].len() / head.values(), head.values()])?;
-            (relative(&values[0].data, &rows.concat()), values[0].data.clone())
-        }
-    };
-    let levels = letterboxed.map(|found| differences(&interleaved(&found.data, n), &own));
-
-    // Boxes: as `detect` makes them of this very input, against those of the file's own output. Suppression inside the file is
-    // held against ours of the same rows, since a rounding may decide between two boxes of the same score.
     let s = suppression.unwrap_or_default();
     let nms_options =
         NmsOptions { conf: s.conf, iou: s.iou, max_det: s.max_det, agnostic: s.agnostic, ..NmsOptions::default() };
-    let mut own_boxes: Vec<Vec<Detection>> = match options.output {
-        Output::Detections(_) => {
-            file_rows.chunks_exact(file_rows.len() / n).map(|rows| nms(rows, head.nc, &nms_options)).collect()
-        }
-        _ => detector.detect_batch(&network, [n, height, width], &nms_options)?.0,
+    let suppressed = |rows: &[f32]| -> Vec<Vec<Detection>> {
+        rows.chunks_exact(rows.len() / n).map(|rows| nms(rows, head.nc, &nms_options)).collect()
     };
-    if given.is_some() {
-        let back = |(found, plan): (&mut Vec<Detection>, &Letterbox)| {
-            found.iter_mut().for_each(|d| d.xyxy = plan.unmap_box(d.xyxy));
-        };
-        own_boxes.iter_mut().zip(&letterboxes).for_each(back);
-    }
-    let per_image = file_rows.len() / n;
+    // Boxes: as `detect` makes them of this very input, against those of the file's own output. Suppression inside the file is
+    // held against ours of the same rows, since a rounding may decide between two boxes of the same score.
+    let own_boxes = given.unmap(match suppression {
+        Some(_) => suppressed(&rows),
+        None => detector.detect_batch(network, given.size, &nms_options)?.0,
+    });
     let file_boxes: Vec<Vec<Detection>> = match options.output {
-        Output::Raw if given.is_some() => (0..n)
-            .map(|i| {
-                let mut found = nms(&file_rows[i * per_image..][..per_image], head.nc, &nms_options);
-                found.iter_mut().for_each(|d| d.xyxy = letterboxes[i].unmap_box(d.xyxy));
-                found
-            })
-            .collect(),
-        Output::Decoded | Output::Raw => {
-            let rows = if given.is_some() { &values[1].data } else { &file_rows };
-            let clipped = |mut d: Detection| {
-                if given.is_some() {
-                    d.xyxy = clip(d.xyxy, w as f32, h as f32);
-                }
-                d
-            };
-            rows.chunks_exact(per_image)
-                .map(|rows| nms(rows, head.nc, &nms_options).into_iter().map(clipped).collect())
-                .collect()
+        Output::Raw => given.unmap(suppressed(&rows)),
+        Output::Decoded if given.pictures.is_some() => {
+            // The file's rows are in pixels of the picture already.
+            let (mut boxes, [h, w]) = (suppressed(&values[1].data), size);
+            boxes.iter_mut().flatten().for_each(|d| d.xyxy = clip(d.xyxy, w as f32, h as f32));
+            boxes
         }
+        Output::Decoded => suppressed(&rows),
         Output::Detections(_) => {
             let chosen = choose(&values[1], &values[2], &s);
             let chosen = ValueView::from_shape([chosen.len() / 3, 3], &chosen).map_err(engine)?;
             let decoded = ValueView::from_shape(&values[0].shape, &values[0].data).map_err(engine)?;
-            let found = run(file, vec![(INPUT, input()?), (DECODED, decoded), (CHOSEN, chosen)], &[OUTPUT.to_owned()])?;
+            let inputs = vec![(INPUT, given.view()?), (DECODED, decoded), (CHOSEN, chosen)];
+            let found = run(file, inputs, &[OUTPUT.to_owned()])?;
             found[0].expect(&[n, s.max_det, COLUMNS])?;
             found[0].data.chunks_exact(s.max_det * COLUMNS).map(detections).collect()
         }
     };
     let mut case = Case {
         name: name.to_owned(),
-        input: shape.clone(),
         values: values_differ,
-        levels,
+        levels: letterboxed.map(|found| differences(&found, &given.own)),
+        input: given.shape,
         boxes: own_boxes.iter().map(Vec::len).sum(),
         alone: 0,
         overlap: 1.0,
@@ -277,6 +281,34 @@ fn compare(
     let tie = if suppression.is_some() { 0.0 } else { TIE };
     own_boxes.iter().zip(&file_boxes).for_each(|(own, found)| pair(&mut case, own, found, &s, tie));
     Ok(case)
+}
+
+/// The largest difference between the file's values and those of Kinglet's network on the same input, and the file's decoded
+/// rows, `[n, cells, 5 + nc]`.
+fn compare_values(
+    detector: &mut Detector,
+    head: &Head,
+    network: &[f32],
+    size: [usize; 3],
+    options: &ExportOptions,
+    values: &[Found],
+) -> Result<(f32, Vec<f32>), VerifyError> {
+    let n = size[0];
+    let raw = detector.forward(network, size)?;
+    if options.output != Output::Raw {
+        let rows: Vec<Vec<f32>> = (0..n).map(|i| head.decode(&raw.levels, &raw.shapes, i)).collect();
+        values[0].expect(&[n, rows[0].len() / head.values(), head.values()])?;
+        return Ok((relative(&values[0].data, &rows.concat()), values[0].data.clone()));
+    }
+    let (mut worst, mut levels) = (0f32, Vec::new());
+    for ((value, level), shape) in values.iter().zip(&raw.levels).zip(&raw.shapes) {
+        value.expect(&[n, shape.c, shape.h, shape.w])?;
+        let found = channels_last(&value.data, *shape);
+        worst = worst.max(relative(&found, level));
+        levels.push(found);
+    }
+    let levels: Vec<&[f32]> = levels.iter().map(Vec::as_slice).collect();
+    Ok((worst, (0..n).flat_map(|i| head.decode(&levels, &raw.shapes, i)).collect()))
 }
 
 /// A tensor of the other engine.

@@ -18,13 +18,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut detector = Detector::new(model);
     let images: Vec<f32> = (0..side * side * 3).map(|i| (i * 7919 % 256) as f32 / 255.0).collect();
     let size = [1, side, side];
-    let mut best = detector.profile(&images, size)?;
+    let mut best = detector.profile(&images, size, 0.25)?;
     let mut times: Vec<Duration> = Vec::with_capacity(repeats);
     for _ in 0..repeats.max(1) {
         let start = Instant::now();
         detector.forward(&images, size)?;
         times.push(start.elapsed());
-        let steps = detector.profile(&images, size)?;
+        let steps = detector.profile(&images, size, 0.25)?;
         best.iter_mut().zip(steps).for_each(|(best, step)| best.time = best.time.min(step.time));
     }
     times.sort();

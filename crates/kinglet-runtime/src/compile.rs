@@ -7,13 +7,13 @@
 use crate::plain;
 use crate::program::{Kernel, Program, Step};
 use crate::weights::{Form, Weights};
-use kinglet_kernels::ConvShape;
 use kinglet_kernels::elementwise::Padding;
 use kinglet_kernels::infer::{
-    Affine, Dense, Depthwise, Expand, Focus, Gate, Place, Plain, Pool, Repeat, Scale, Squeeze, Sum, Winograd,
-    ZeroBorder,
+    Affine, Dense, Depthwise, DetectConv, Expand, Focus, Gate, Place, Plain, Pool, Repeat, Scale, Squeeze, Sum,
+    Winograd, ZeroBorder,
 };
 use kinglet_kernels::pooling::PoolShape;
+use kinglet_kernels::{Activation, ConvShape};
 use kinglet_tensor::ops::{ConvUnit, Op, SqueezeExcite};
 use kinglet_tensor::{Graph, Params, Shape};
 
@@ -64,6 +64,8 @@ struct Compiler<'a> {
     /// The wider map that a value is part of, and its first channel there.
     within: Vec<Option<(usize, usize)>>,
     drafts: Vec<Draft>,
+    /// Classes of the head.
+    nc: usize,
 }
 
 /// Memory of a squeeze-and-excite.
@@ -77,7 +79,7 @@ struct Squeezed {
     summed: bool,
 }
 
-pub(crate) fn compile(graph: &Graph, params: &Params, weights: &mut Weights) -> Program {
+pub(crate) fn compile(graph: &Graph, params: &Params, weights: &mut Weights, nc: usize) -> Program {
     let count = graph.nodes().len();
     let mut uses = vec![Vec::new(); count];
     for (i, node) in graph.nodes().iter().enumerate() {
@@ -86,7 +88,7 @@ pub(crate) fn compile(graph: &Graph, params: &Params, weights: &mut Weights) -> 
     let mut output = vec![false; count];
     graph.outputs().iter().for_each(|v| output[v.index()] = true);
     let mut c =
-        Compiler { graph, uses, output, roles: vec![Role::Step; count], within: vec![None; count], drafts: vec![] };
+        Compiler { graph, uses, output, roles: vec![Role::Step; count], within: vec![None; count], drafts: vec![], nc };
     c.draft();
     c.place_within();
     c.build(params, weights)
@@ -114,6 +116,16 @@ impl<'a> Compiler<'a> {
 
     fn depthwise(&self, node: usize) -> Option<(&'a ConvUnit, ConvShape)> {
         self.conv(node).filter(|(_, s)| s.is_depthwise())
+    }
+
+    /// Whether this is the last convolution of a head level: 1x1, and whose output only decoding reads.
+    fn is_detect(&self, node: usize) -> bool {
+        let plain = |(unit, s): (&ConvUnit, ConvShape)| {
+            let pointwise = s.is_pointwise() && unit.activation == Activation::Identity;
+            pointwise && s.c_out.is_multiple_of(5 + self.nc)
+        };
+        let alone = self.graph.nodes()[node].inputs.len() == 1 && self.uses[node].is_empty() && self.output[node];
+        alone && self.gate_of(node).is_none() && self.conv(node).is_some_and(plain)
     }
 
     /// Whether this value has one reader and is no result.
@@ -247,15 +259,17 @@ impl<'a> Compiler<'a> {
     /// The convolutions with the form in which their steps need the weights.
     fn convolutions(&self) -> Vec<(Form, ConvShape, &'a ConvUnit)> {
         let nodes = self.drafts.iter().flat_map(|d| d.expand.into_iter().chain([d.node]));
-        let form = |(unit, s): (&'a ConvUnit, ConvShape)| {
+        let form = |node: usize| {
+            let (unit, s) = self.conv(node)?;
             let form = match () {
+                () if self.is_detect(node) => Form::Detect { nc: self.nc },
                 () if s.is_depthwise() => Form::Depthwise,
                 () if Winograd::suits(&s) => Form::Winograd,
                 () => Form::Dense,
             };
-            (form, s, unit)
+            Some((form, s, unit))
         };
-        nodes.filter_map(|node| self.conv(node)).map(form).collect()
+        nodes.filter_map(form).collect()
     }
 
     fn build(&self, params: &Params, weights: &mut Weights) -> Program {
@@ -366,6 +380,10 @@ impl<'a> Compiler<'a> {
                         let sum = Sum::new(node.shape.rows(), place(reads[1]), place(d.node));
                         push("add", 0, Kernel::Sum(sum));
                     }
+                }
+                Op::ConvUnit(unit) if self.is_detect(d.node) => {
+                    let step = DetectConv::new(node.shape.rows(), weights.detect(unit), x, place(d.node));
+                    push("detect", macs, Kernel::Detect(step));
                 }
                 Op::ConvUnit(unit) => {
                     let (_, s) = self.conv(d.node).expect("just asked");

@@ -144,15 +144,15 @@ impl Detector {
     /// If `images` has another length.
     pub fn forward(&mut self, images: &[f32], size: [usize; 3]) -> Result<RawLevels<'_>, SizeError> {
         self.networks[0].prepare(size)?.copy_from_slice(images);
-        Ok(self.networks[0].run(size))
+        Ok(self.networks[0].run(size, 0.0))
     }
 
-    /// [`Self::forward`] with the time of every step.
+    /// [`Self::forward`] with the time of every step, where class scores count only beside an objectness above `conf`.
     ///
     /// # Errors
     /// As [`Self::forward`].
-    pub fn profile(&mut self, images: &[f32], size: [usize; 3]) -> Result<Vec<StepTiming>, SizeError> {
-        self.networks[0].profile(images, size)
+    pub fn profile(&mut self, images: &[f32], size: [usize; 3], conf: f32) -> Result<Vec<StepTiming>, SizeError> {
+        self.networks[0].profile(images, size, conf)
     }
 
     /// Decoded rows of each image of a batch whose objectness may exceed `conf`, in pixels of the given images: of all
@@ -178,7 +178,7 @@ impl Detector {
                 let start = Instant::now();
                 let [height, width] = view.size([h, w], stride);
                 network.prepare([n, height, width])?.copy_from_slice(&view.show(images, size, stride));
-                let raw = network.run([n, height, width]);
+                let raw = network.run([n, height, width], conf);
                 timing.inference += start.elapsed();
                 let start = Instant::now();
                 for (image, all) in all.iter_mut().enumerate() {
@@ -197,7 +197,7 @@ impl Detector {
     fn run_plain(&mut self, size: [usize; 3], conf: f32) -> (Vec<Vec<f32>>, Timing) {
         let head = self.model().head();
         let start = Instant::now();
-        let raw = self.networks[0].run(size);
+        let raw = self.networks[0].run(size, conf);
         let inference = start.elapsed();
         let start = Instant::now();
         let rows = (0..size[0]).map(|i| head.decode_above(&raw.levels, &raw.shapes, i, conf)).collect();

@@ -2,8 +2,8 @@
 
 use crate::weights::Weights;
 use crate::{Program, RawLevels, StepTiming};
-use kinglet_kernels::infer::Arena;
-use kinglet_nn::{Model, SizeError};
+use kinglet_kernels::AlignedVec;
+use kinglet_nn::{Model, SizeError, least_logit};
 use std::collections::HashMap;
 
 /// A model with what is compiled of it.
@@ -13,13 +13,13 @@ pub(crate) struct Network {
     weights: Weights,
     programs: HashMap<[usize; 3], Program>,
     /// Memory of whichever program runs.
-    arena: Arena,
+    arena: AlignedVec,
 }
 
 impl Network {
     /// Nothing is compiled yet.
     pub fn new(model: Model) -> Self {
-        Network { model, weights: Weights::default(), programs: HashMap::new(), arena: Arena::default() }
+        Network { model, weights: Weights::default(), programs: HashMap::new(), arena: AlignedVec::default() }
     }
 
     /// Replaces the parameters' values, in the model's order.
@@ -38,29 +38,29 @@ impl Network {
     pub fn prepare(&mut self, [n, h, w]: [usize; 3]) -> Result<&mut [f32], SizeError> {
         if !self.programs.contains_key(&[n, h, w]) {
             let recording = self.model.record(n, [h, w])?;
-            let program = Program::new(&recording.graph, &self.model.params, &mut self.weights);
+            let program = Program::new(&recording.graph, &self.model.params, &mut self.weights, self.model.spec.nc);
             self.programs.insert([n, h, w], program);
         }
         let program = &self.programs[&[n, h, w]];
         let len = program.arena_len();
         if self.arena.len() < len {
             // The old memory first, so that both are never held.
-            self.arena = Arena::default();
-            self.arena = Arena::zeros(len);
+            self.arena = AlignedVec::default();
+            self.arena = AlignedVec::zeros(len);
         }
         Ok(program.input(&mut self.arena))
     }
 
-    /// Runs the program on what its input holds.
-    pub fn run(&mut self, size: [usize; 3]) -> RawLevels<'_> {
+    /// Runs the program on what its input holds. Class scores count only where the objectness exceeds `conf`.
+    pub fn run(&mut self, size: [usize; 3], conf: f32) -> RawLevels<'_> {
         let program = &self.programs[&size];
-        program.run(&mut self.arena);
+        program.run(&mut self.arena, least_logit(conf));
         RawLevels { levels: program.outputs(&self.arena), shapes: program.output_shapes() }
     }
 
     /// The time of every step.
-    pub fn profile(&mut self, images: &[f32], size: [usize; 3]) -> Result<Vec<StepTiming>, SizeError> {
+    pub fn profile(&mut self, images: &[f32], size: [usize; 3], conf: f32) -> Result<Vec<StepTiming>, SizeError> {
         self.prepare(size)?.copy_from_slice(images);
-        Ok(self.programs[&size].profile(&mut self.arena))
+        Ok(self.programs[&size].profile(&mut self.arena, least_logit(conf)))
     }
 }

@@ -3,7 +3,7 @@
 use crate::compile;
 use crate::weights::Weights;
 use kinglet_kernels::infer::{
-    Affine, Dense, Depthwise, Focus, Place, Plain, Pool, Repeat, Scale, Squeeze, Sum, Winograd, ZeroBorder,
+    Affine, Dense, Depthwise, DetectConv, Focus, Place, Plain, Pool, Repeat, Scale, Squeeze, Sum, Winograd, ZeroBorder,
 };
 use kinglet_tensor::{Graph, Params, Shape};
 use std::time::{Duration, Instant};
@@ -14,6 +14,7 @@ pub(crate) enum Kernel {
     Dense(Dense),
     Winograd(Winograd),
     Depthwise(Depthwise),
+    Detect(DetectConv),
     Squeeze(Squeeze),
     Scale(Scale),
     Pool(Pool),
@@ -26,11 +27,12 @@ pub(crate) enum Kernel {
 }
 
 impl Kernel {
-    fn run(&self, arena: &mut [f32]) {
+    fn run(&self, arena: &mut [f32], least: f32) {
         match self {
             Kernel::Dense(k) => k.run(arena),
             Kernel::Winograd(k) => k.run(arena),
             Kernel::Depthwise(k) => k.run(arena),
+            Kernel::Detect(k) => k.run(arena, least),
             Kernel::Squeeze(k) => k.run(arena),
             Kernel::Scale(k) => k.run(arena),
             Kernel::Pool(k) => k.run(arena),
@@ -85,9 +87,10 @@ pub struct Program {
 }
 
 impl Program {
-    /// Compiles a graph. The weights are taken from `weights` where another program has made them already.
-    pub(crate) fn new(graph: &Graph, params: &Params, weights: &mut Weights) -> Program {
-        compile::compile(graph, params, weights)
+    /// Compiles a graph whose outputs are head levels of `nc` classes. The weights are taken from `weights` where another
+    /// program has made them already.
+    pub(crate) fn new(graph: &Graph, params: &Params, weights: &mut Weights, nc: usize) -> Program {
+        compile::compile(graph, params, weights, nc)
     }
 
     /// Floats that the arena must have.
@@ -105,18 +108,19 @@ impl Program {
         &mut arena[self.input.0.at..][..self.input.1.len()]
     }
 
-    /// Runs all steps on what [`Self::input`] holds.
-    pub fn run(&self, arena: &mut [f32]) {
+    /// Runs all steps on what [`Self::input`] holds. Where an objectness is at most `least`, a logit, the class scores
+    /// beside it may have any value.
+    pub fn run(&self, arena: &mut [f32], least: f32) {
         for step in &self.steps {
-            step.kernel.run(arena);
+            step.kernel.run(arena, least);
         }
     }
 
     /// The same, with the time of every step.
-    pub fn profile(&self, arena: &mut [f32]) -> Vec<StepTiming> {
+    pub fn profile(&self, arena: &mut [f32], least: f32) -> Vec<StepTiming> {
         let time = |step: &Step| {
             let start = Instant::now();
-            step.kernel.run(arena);
+            step.kernel.run(arena, least);
             let Step { layer, op, shape, macs, .. } = *step;
             StepTiming { layer, op, shape, macs, time: start.elapsed() }
         };

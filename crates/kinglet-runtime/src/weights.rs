@@ -3,7 +3,7 @@
 
 use kinglet_kernels::ConvShape;
 use kinglet_kernels::conv::PackedConv;
-use kinglet_kernels::infer::{Linear, Taps, WinogradWeights, padded_bias};
+use kinglet_kernels::infer::{DetectWeights, Linear, Taps, WinogradWeights, padded_bias};
 use kinglet_kernels::threads::parallel_for;
 use kinglet_tensor::ops::{ConvUnit, Norm};
 use kinglet_tensor::{ParamId, Params};
@@ -16,6 +16,7 @@ pub(crate) struct Weights {
     dense: HashMap<ParamId, (Arc<PackedConv>, Arc<[f32]>)>,
     winograd: HashMap<ParamId, (Arc<WinogradWeights>, Arc<[f32]>)>,
     depthwise: HashMap<ParamId, Taps>,
+    detect: HashMap<ParamId, Arc<DetectWeights>>,
     linear: HashMap<ParamId, Linear>,
     factors: HashMap<ParamId, Arc<[f32]>>,
 }
@@ -40,6 +41,10 @@ pub(crate) enum Form {
     Dense,
     Winograd,
     Depthwise,
+    /// The last of a head level, for `nc` classes.
+    Detect {
+        nc: usize,
+    },
 }
 
 /// Weights in one of these forms, with their padded bias.
@@ -47,6 +52,7 @@ enum Made {
     Dense(Arc<PackedConv>, Arc<[f32]>),
     Winograd(Arc<WinogradWeights>, Arc<[f32]>),
     Depthwise(Taps),
+    Detect(Arc<DetectWeights>),
 }
 
 impl Made {
@@ -57,6 +63,7 @@ impl Made {
             Form::Dense => Made::Dense(Arc::new(PackedConv::new(s, &weight)), padded_bias(s, bias)),
             Form::Winograd => Made::Winograd(Arc::new(WinogradWeights::new(s, &weight)), padded_bias(s, bias)),
             Form::Depthwise => Made::Depthwise(Taps::new(&weight, bias, unit.c_out)),
+            Form::Detect { nc } => Made::Detect(Arc::new(DetectWeights::new(&weight, bias, s.c_in, nc))),
         }
     }
 }
@@ -70,6 +77,7 @@ impl Weights {
                 Form::Dense => !self.dense.contains_key(&unit.weight),
                 Form::Winograd => !self.winograd.contains_key(&unit.weight),
                 Form::Depthwise => !self.depthwise.contains_key(&unit.weight),
+                Form::Detect { .. } => !self.detect.contains_key(&unit.weight),
             })
             .collect();
         let made: Vec<OnceLock<Made>> = missing.iter().map(|_| OnceLock::new()).collect();
@@ -82,6 +90,7 @@ impl Weights {
                 Made::Dense(w, b) => drop(self.dense.insert(unit.weight, (w, b))),
                 Made::Winograd(w, b) => drop(self.winograd.insert(unit.weight, (w, b))),
                 Made::Depthwise(taps) => drop(self.depthwise.insert(unit.weight, taps)),
+                Made::Detect(w) => drop(self.detect.insert(unit.weight, w)),
             }
         }
     }
@@ -99,6 +108,11 @@ impl Weights {
     /// Of a depthwise convolution that was made.
     pub fn depthwise(&self, unit: &ConvUnit) -> Taps {
         self.depthwise[&unit.weight].clone()
+    }
+
+    /// Of the last convolution of a head level.
+    pub fn detect(&self, unit: &ConvUnit) -> Arc<DetectWeights> {
+        self.detect[&unit.weight].clone()
     }
 
     /// Of a linear layer.
@@ -125,6 +139,7 @@ impl Weights {
         let winograd: usize = self.winograd.values().map(|(w, b)| w.bytes() + 4 * b.len()).sum();
         let depthwise: usize = self.depthwise.values().map(Taps::bytes).sum();
         let linear: usize = self.linear.values().map(|l| 4 * (l.weight.len() + l.bias.len())).sum();
-        dense + winograd + depthwise + linear + self.factors.values().map(|f| 4 * f.len()).sum::<usize>()
+        let detect: usize = self.detect.values().map(|w| w.bytes()).sum();
+        dense + winograd + depthwise + detect + linear + self.factors.values().map(|f| 4 * f.len()).sum::<usize>()
     }
 }

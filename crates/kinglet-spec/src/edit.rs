@@ -92,7 +92,7 @@ pub fn edit(
             }
         }
         let graph = run(&pages, registry, options, &model)?;
-        Ok(layout(&model, &graph))
+        Ok(layout(&model, &graph, &pages))
     };
     let text = changed().map_err(|trouble| pages.error(trouble))?;
     resolve(&text, file, registry, options)

@@ -1,5 +1,5 @@
 //! A resolved model as the text of a model file, laid out as the zoo's files are: a comment behind each row says its
-//! number, and its level where one begins or is detected on.
+//! number, and its level where one begins or is detected on. What else people wrote above and behind a row stays there.
 //!
 //! Oracle: what is written resolves to the same graph (tests of `edit` and of named backbones).
 
@@ -7,10 +7,14 @@ use crate::block::Activation;
 use crate::graph::{GraphSpec, Source};
 use crate::levels::level_of;
 use crate::model_file::{Anchors, CHANNEL_MULTIPLE, ModelFile, Row};
+use crate::page::Pages;
 use crate::yaml::{Data, Node};
 
+/// What stands above the rows.
+const FIELDS: &str = "[from, number, module, args]";
+
 /// The text, without a header. Where rows have different multiples, these are applied and the file's are 1.
-pub(crate) fn layout(model: &ModelFile<'_>, graph: &GraphSpec) -> String {
+pub(crate) fn layout(model: &ModelFile<'_>, graph: &GraphSpec, pages: &Pages<'_>) -> String {
     let applied = model.common_multiples().is_none();
     let mut lines = vec![
         format!("nc: {} # number of classes", graph.nc),
@@ -34,8 +38,8 @@ pub(crate) fn layout(model: &ModelFile<'_>, graph: &GraphSpec) -> String {
     let rows: Vec<String> = model.rows.iter().enumerate().map(|(i, row)| row_text(row, graph, i, applied)).collect();
     let widest = rows.iter().map(|row| row.chars().count()).max().unwrap_or(0);
     let mut coarsest = 1;
-    lines.push("\n# [from, number, module, args]\nbackbone:".into());
-    for (layer, row) in graph.layers.iter().zip(&rows) {
+    lines.push(format!("\n# {FIELDS}\nbackbone:"));
+    for ((layer, row), text) in graph.layers.iter().zip(&model.rows).zip(&rows) {
         if layer.index == graph.backbone_len {
             lines.push("\nhead:".into());
         }
@@ -44,10 +48,25 @@ pub(crate) fn layout(model: &ModelFile<'_>, graph: &GraphSpec) -> String {
         let level = level_of(layer, graph.image.height).filter(|_| begins || detected);
         let level = level.map_or(String::new(), |level| format!(" P{level}/{}", layer.stride));
         coarsest = coarsest.max(layer.stride);
-        lines.push(format!("{row:<widest$} # {}{level}", layer.index));
+        let (above, behind) = pages.comments(row.place);
+        lines.extend(above.into_iter().filter(|line| *line != FIELDS).map(|line| format!("  # {line}")));
+        let behind = behind.map(own_words).unwrap_or_default();
+        lines.push(format!("{text:<widest$} # {}{level}{behind}", layer.index));
     }
     lines.push(String::new());
     lines.join("\n")
+}
+
+/// What is left of a comment behind a row without its number and level, which are written anew: `# 4-P3/8`, `# 17 (P3/8-small)`.
+fn own_words(comment: &str) -> String {
+    let is_level = |word: &str| {
+        let level = word.trim_start_matches(['(', '-']).strip_prefix('P').and_then(|rest| rest.split_once('/'));
+        level.is_some_and(|(number, _)| number.parse::<u32>().is_ok())
+    };
+    let number = comment.trim_start_matches(|c: char| c.is_ascii_digit());
+    let numbered = number.len() < comment.len() && (number.is_empty() || number.starts_with([' ', '-', ':']));
+    let words = if numbered { number.trim_start_matches(':') } else { comment };
+    words.split_whitespace().filter(|word| !is_level(word)).fold(String::new(), |text, word| text + " " + word)
 }
 
 fn anchors(model: &ModelFile<'_>, graph: &GraphSpec) -> Vec<String> {

@@ -22,6 +22,22 @@ impl<'a> Page<'a> {
 pub(crate) struct Pages<'a>(pub Vec<Page<'a>>);
 
 impl Pages<'_> {
+    /// The comments that belong to a list item on lines of its own: those right above it, and the one behind it, without
+    /// their `#`.
+    pub(crate) fn comments(&self, place: Place) -> (Vec<&str>, Option<&str>) {
+        fn comment(line: &str) -> Option<&str> {
+            line.trim_start().strip_prefix('#').map(str::trim)
+        }
+        let lines = &self.0[place.page].lines;
+        let mut above: Vec<&str> = lines[..place.line - 1].iter().rev().map_while(|l| comment(l)).collect();
+        above.reverse();
+        let end = (place.column - 1).saturating_add(place.length);
+        let behind = lines.get(place.line - 1).and_then(|line| Some(&line[line.char_indices().nth(end)?.0..]));
+        // In a list in brackets, a comma or the list's own bracket follows.
+        let behind = behind.map(|rest| rest.trim_start_matches([' ', '\t', ',', ']']));
+        (above, behind.and_then(comment))
+    }
+
     pub(crate) fn location(&self, place: Place) -> Location {
         let page = &self.0[place.page];
         // A value that goes on in further lines is marked to the end of its first line.

@@ -62,7 +62,7 @@ pub fn resolve(
         let root = self::root(other, 1)?;
         let model = head.on_backbone(&ModelFile::read(&root)?);
         let mut graph = run(&pages, registry, options, &model).map_err(|t| counted_on(t, name, &model))?;
-        graph.yaml = layout(&model, &graph);
+        graph.yaml = layout(&model, &graph, &pages);
         Ok(graph)
     };
     combined().map_err(|t| pages.error(t))
@@ -113,14 +113,22 @@ fn backbone_of(model: &ModelFile<'_>, options: &ResolveOptions) -> Result<(&'sta
 fn counted_on(trouble: Trouble, name: &str, model: &ModelFile<'_>) -> Trouble {
     let (backbone, last) = (model.backbone_len, model.rows.len() - 1);
     let stock = STOCK.len();
-    trouble
+    let lacks_level = matches!(*trouble.kind, SpecErrorKind::MissingLevel { .. });
+    let trouble = trouble
         .note(format!(
             "layers 0 to {} are the backbone of `{name}`; the head's layers {backbone} to {last} are {stock} to {} in this \
              file's numbers",
             backbone - 1,
             last - backbone + stock
         ))
-        .hint("numbers in the head count as on YOLOv5's backbone of ten rows; a level may be written as such, e.g. P4")
+        .hint("numbers in the head count as on YOLOv5's backbone of ten rows; a level may be written as such, e.g. P4");
+    if lacks_level {
+        return trouble;
+    }
+    trouble.hint(format!(
+        "for a head with another backbone, put that backbone's rows back: `kinglet swap --cfg FILE --backbone {name}` then \
+         moves every number"
+    ))
 }
 
 struct Resolver<'a> {

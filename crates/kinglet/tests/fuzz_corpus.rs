@@ -101,6 +101,16 @@ fn label_files() {
     replay("labels", entries::labels);
 }
 
+#[test]
+fn coco_files() {
+    replay("coco", entries::coco);
+}
+
+#[test]
+fn voc_files() {
+    replay("voc", entries::voc);
+}
+
 /// Changes of files that were refused to begin with would show little.
 #[test]
 fn the_corpora_begin_with_files_that_are_accepted() {
@@ -120,4 +130,12 @@ fn the_corpora_begin_with_files_that_are_accepted() {
         let text = std::fs::read_to_string(folder.join("data_yaml").join(name)).unwrap();
         kinglet::data::formats::data_yaml::parse(&text, Path::new(name)).unwrap();
     }
+    let text = std::fs::read_to_string(folder.join("coco/boxes")).unwrap();
+    let names = kinglet::data::formats::coco::parse_names(&text, Path::new("a.json")).unwrap();
+    let found = kinglet::data::formats::coco::parse(&text, Path::new("a.json"), &names, &[], false).unwrap();
+    assert_eq!((names.len(), found.images[0].boxes.len()), (2, 2));
+    let text = std::fs::read_to_string(folder.join("voc/boxes")).unwrap();
+    let names = ["cat", "dog"].map(str::to_owned);
+    let found = kinglet::data::formats::voc::parse(&text, Path::new("a.xml"), &names, false, (64, 48)).unwrap();
+    assert_eq!((found.labels.len(), found.ignored.len()), (1, 1));
 }

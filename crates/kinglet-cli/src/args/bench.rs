@@ -1,7 +1,7 @@
 //! Arguments of `kinglet bench`.
 
 use super::export::ModelChoice;
-use super::{Machine, positive, side, whole};
+use super::{ImageSize, Machine, positive, side, whole};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
@@ -51,11 +51,10 @@ pub struct DetectionBench {
     /// The model.
     #[command(flatten)]
     pub model: ModelChoice,
-    /// Image side in pixels, or height and width [default: that of the training, or 640]
-    #[arg(long = "imgsz", visible_alias = "img", alias = "img-size", value_name = "PIXELS", value_parser = side,
-          allow_negative_numbers = true, num_args = 1..=2, help_heading = "Input")]
-    pub imgsz: Vec<usize>,
-    /// Images at once
+    /// The image size.
+    #[command(flatten, next_help_heading = "Input")]
+    pub size: ImageSize,
+    /// Images per batch
     #[arg(long, visible_alias = "batch", value_name = "N", value_parser = positive, allow_negative_numbers = true,
           default_value = "1", help_heading = "Input")]
     pub batch_size: usize,
@@ -68,6 +67,9 @@ pub struct DetectionBench {
     /// Time every step of the network, too
     #[arg(long, help_heading = "Measurement")]
     pub per_layer: bool,
+    /// Compute the class scores of all cells, not only of those whose objectness passes the threshold of 0.25
+    #[arg(long, help_heading = "Measurement")]
+    pub all_scores: bool,
     /// The machine.
     #[command(flatten)]
     pub machine: Machine,
@@ -78,6 +80,10 @@ pub struct DetectionBench {
 
 /// `kinglet bench train`.
 #[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:\n  \
+    kinglet bench train --cfg yolov5n --img 320 --batch 8 --per-op\n  \
+    kinglet bench train --weights best.safetensors --threads 1 --json\n\n\
+    Images and boxes are drawn. Other programs at work on the machine show in the times: look at p95.")]
 pub struct TrainBench {
     /// The model.
     #[command(flatten)]
@@ -86,7 +92,7 @@ pub struct TrainBench {
     #[arg(long = "imgsz", visible_alias = "img", alias = "img-size", value_name = "PIXELS", value_parser = side,
           allow_negative_numbers = true, default_value = "320", help_heading = "Input")]
     pub imgsz: usize,
-    /// Images a step
+    /// Images per step
     #[arg(long, visible_alias = "batch", value_name = "N", value_parser = positive, allow_negative_numbers = true,
           default_value = "8", help_heading = "Input")]
     pub batch_size: usize,

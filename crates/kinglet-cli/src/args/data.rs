@@ -12,12 +12,11 @@ use std::path::PathBuf;
     disable_help_subcommand = true,
     subcommand_required = true,
     arg_required_else_help = true,
-    after_help = "A data set is a data.yaml, a COCO .json, or a folder as CVAT, Roboflow, Label Studio, LabelImg or VOC have it.\n\
-        Examples:\n  \
+    after_help = "Examples:\n  \
         kinglet data check data.yaml\n  \
-        kinglet data check annotations/instances_train.json --json\n  \
         kinglet data convert VOC2012 --to yolo --output voc-yolo\n  \
-        kinglet data stats data.yaml --plot stats.png"
+        kinglet data stats data.yaml --plot stats.png\n\n\
+        A data set is a data.yaml, a COCO .json, or a folder as CVAT, Roboflow, Label Studio, LabelImg or VOC have it."
 )]
 pub struct DataArgs {
     /// What to do.
@@ -32,7 +31,7 @@ pub enum DataCommand {
     Check(CheckArgs),
     /// Write a data set in another format
     Convert(ConvertArgs),
-    /// Count classes, sizes, positions and boxes an image
+    /// Count classes, sizes, positions and boxes per image
     Stats(StatsArgs),
 }
 
@@ -86,7 +85,7 @@ pub struct Which {
     /// A data.yaml, a COCO .json, or a folder
     #[arg(value_name = "DATA")]
     pub data: PathBuf,
-    /// Threads that look at images; 0 for as many as the machine has
+    /// Threads that load images; 0 for as many as the machine has
     #[arg(long, value_name = "N", value_parser = whole, allow_negative_numbers = true, default_value = "0",
           help_heading = "Machine")]
     pub workers: usize,
@@ -97,11 +96,13 @@ pub struct Which {
 
 /// `kinglet data check`.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    kinglet data check data.yaml\n  \
+    kinglet data check annotations/instances_train.json --json\n  \
+    kinglet data check data.yaml --fix clip\n\n\
+    Exit code 1 where training should not start. docs/datasets.md lists what is looked for.")]
 pub struct CheckArgs {
-    /// The data set.
-    #[command(flatten)]
-    pub which: Which,
-    /// Correct YOLO label files; originals are kept, and where is told
+    /// Correct YOLO label files; the originals are kept in a folder that is named
     #[arg(long, value_enum, value_name = "HOW")]
     pub fix: Option<How>,
     /// The model whose strides and anchors boxes are compared with: a model file, a built-in name, or weights
@@ -111,6 +112,9 @@ pub struct CheckArgs {
     #[arg(long = "imgsz", visible_alias = "img", alias = "img-size", value_name = "PIXELS", value_parser = side,
           allow_negative_numbers = true, default_value = "640", help_heading = "Model")]
     pub imgsz: usize,
+    /// The data set.
+    #[command(flatten)]
+    pub which: Which,
     /// Print every finding, not the first few of each kind
     #[arg(long, help_heading = "Output")]
     pub verbose: bool,
@@ -118,35 +122,41 @@ pub struct CheckArgs {
 
 /// `kinglet data convert`.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    kinglet data convert VOC2012 --to yolo --output voc-yolo\n  \
+    kinglet data convert data.yaml --to coco --output coco --link")]
 pub struct ConvertArgs {
-    /// The data set.
-    #[command(flatten)]
-    pub which: Which,
     /// The format to write
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub to: To,
-    /// A new folder
+    /// Folder to write to; it must be new
     #[arg(long, value_name = "FOLDER")]
     pub output: PathBuf,
-    /// Copy the images (the default)
+    /// Copy the images; this is the default
     #[arg(long, conflicts_with = "link")]
     pub copy: bool,
     /// Link to the images instead
     #[arg(long)]
     pub link: bool,
+    /// The data set.
+    #[command(flatten)]
+    pub which: Which,
 }
 
 /// `kinglet data stats`.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    kinglet data stats data.yaml --plot stats.png\n  \
+    kinglet data stats data.yaml --json")]
 pub struct StatsArgs {
-    /// The data set.
-    #[command(flatten)]
-    pub which: Which,
     /// Image side of the training in pixels, for sizes of boxes
     #[arg(long = "imgsz", visible_alias = "img", alias = "img-size", value_name = "PIXELS", value_parser = side,
           allow_negative_numbers = true, default_value = "640")]
     pub imgsz: usize,
-    /// The picture to write
+    /// The data set.
+    #[command(flatten)]
+    pub which: Which,
+    /// The chart to write, .png or .svg
     #[arg(long, value_name = "FILE", default_value = "data-stats.png", help_heading = "Output")]
     pub plot: PathBuf,
 }

@@ -18,13 +18,10 @@ pub enum SchemeName {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     kinglet evolve --data data.yaml --weights best.safetensors --epochs 10 --generations 100\n  \
-    kinglet evolve --resume                   goes on with the newest evolution\n\n\
+    kinglet evolve --resume                   # goes on with the newest evolution\n\n\
     Results are saved to runs/evolve/exp, exp2, ...: hyp_evolve.yaml holds the best values, for `kinglet train --hyp`.\n\
     Every training counts, so few epochs from trained weights are usual. Ctrl-C stops and can be resumed.")]
 pub struct EvolveArgs {
-    /// The trainings.
-    #[command(flatten)]
-    pub train: TrainArgs,
     /// Generations [default: 300]
     #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true, help_heading = "Evolution")]
     pub generations: Option<usize>,
@@ -37,6 +34,9 @@ pub struct EvolveArgs {
     /// Folder of hyperparameter files that join the first population of the genetic scheme
     #[arg(long, value_name = "FOLDER", help_heading = "Evolution")]
     pub ancestors: Option<PathBuf>,
+    /// The trainings.
+    #[command(flatten)]
+    pub train: TrainArgs,
 }
 
 impl From<TrainCommand> for EvolveArgs {

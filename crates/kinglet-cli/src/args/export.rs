@@ -1,6 +1,6 @@
 //! Arguments of `kinglet export`.
 
-use super::{fraction, positive, side};
+use super::{ImageSize, fraction, positive};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
@@ -19,7 +19,7 @@ pub struct ModelChoice {
     /// Weights, as `kinglet train` writes them, or a checkpoint of YOLOv5 (.pt)
     #[arg(long, value_name = "FILE", conflicts_with = "cfg", help_heading = "Model")]
     pub weights: Option<PathBuf>,
-    /// A model file or the name of a built-in model, with random parameters
+    /// A model file, or the name of a built-in model, with random parameters
     #[arg(long, value_name = "MODEL", help_heading = "Model")]
     pub cfg: Option<String>,
     /// Number of classes, instead of the model file's
@@ -47,11 +47,10 @@ pub struct ExportArgs {
     /// Formats to write
     #[arg(long, value_name = "FORMAT", num_args = 1.., default_value = "onnx", help_heading = "Export")]
     pub include: Vec<Format>,
-    /// Image side in pixels, or height and width [default: that of the training, or 640]
-    #[arg(long = "imgsz", visible_alias = "img", alias = "img-size", value_name = "PIXELS", value_parser = side,
-          allow_negative_numbers = true, num_args = 1..=2, help_heading = "Export")]
-    pub imgsz: Vec<usize>,
-    /// Images at once
+    /// The image size.
+    #[command(flatten, next_help_heading = "Export")]
+    pub size: ImageSize,
+    /// Images per batch
     #[arg(long, visible_alias = "batch", value_name = "N", value_parser = positive, allow_negative_numbers = true,
           default_value = "1", help_heading = "Export")]
     pub batch_size: usize,
@@ -79,23 +78,23 @@ pub struct ExportArgs {
     /// Suppress overlapping boxes in the graph
     #[arg(long, help_heading = "Suppression")]
     pub nms: bool,
-    /// Lowest score
+    /// Lowest score of a detection, 0 to 1; with --nms
     #[arg(long, visible_alias = "conf", value_name = "SCORE", value_parser = fraction, allow_negative_numbers = true,
           default_value = "0.25", requires = "nms", help_heading = "Suppression")]
     pub conf_thres: f32,
-    /// A box that overlaps a better one by more than this is dropped
+    /// A box whose IoU with a better one is above this is dropped; with --nms
     #[arg(long, visible_alias = "iou", value_name = "IOU", value_parser = fraction, allow_negative_numbers = true,
           default_value = "0.45", requires = "nms", help_heading = "Suppression")]
     pub iou_thres: f32,
-    /// Most detections an image: rows of the output
+    /// Most detections per image, the rows of the output; with --nms
     #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true, default_value = "300",
           requires = "nms", help_heading = "Suppression")]
     pub max_det: usize,
-    /// Drop overlapping boxes of different classes, too
+    /// Drop overlapping boxes of different classes, too; with --nms
     #[arg(long, requires = "nms", help_heading = "Suppression")]
     pub agnostic_nms: bool,
 
-    /// Run the ONNX file in a second engine and compare: this is the default
+    /// Run the ONNX file in a second engine and compare; this is the default
     #[arg(long, overrides_with = "no_verify", help_heading = "Verification")]
     pub verify: bool,
     /// Write the ONNX file without running it
@@ -105,7 +104,7 @@ pub struct ExportArgs {
     #[arg(long, value_name = "SOURCE", conflicts_with_all = ["data", "no_verify"], help_heading = "Verification")]
     pub source: Option<String>,
     /// A data set whose validation images to compare with
-    #[arg(long, value_name = "FILE", conflicts_with = "no_verify", help_heading = "Verification")]
+    #[arg(long, value_name = "DATA", conflicts_with = "no_verify", help_heading = "Verification")]
     pub data: Option<PathBuf>,
 
     /// Folder for the files [default: beside the weights, or here]

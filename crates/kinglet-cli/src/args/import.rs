@@ -17,7 +17,7 @@ pub struct ImportArgs {
     /// The file to write [default: beside the checkpoint, with the ending .safetensors]
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub output: Option<PathBuf>,
-    /// Print the report as JSON, and nothing else, to standard output
+    /// Print the result as JSON, and nothing else, to standard output
     #[arg(long, help_heading = "Output")]
     pub json: bool,
 }

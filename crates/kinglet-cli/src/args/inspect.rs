@@ -16,10 +16,10 @@ pub struct InspectArgs {
     /// Number of classes, instead of the model file's
     #[arg(long, value_parser = positive, value_name = "N")]
     pub nc: Option<usize>,
-    /// Image side that shapes and arithmetic are for [default: 640, or the weights' own]
+    /// Image side in pixels, for shapes and arithmetic [default: that of the training, else 640]
     #[arg(long = "imgsz", visible_alias = "img", alias = "img-size", value_parser = side, value_name = "PIXELS")]
     pub img: Option<usize>,
-    /// Print JSON, and nothing else, to standard output
+    /// Print the result as JSON, and nothing else, to standard output
     #[arg(long, help_heading = "Output")]
     pub json: bool,
 }
@@ -29,8 +29,9 @@ pub struct InspectArgs {
 #[command(after_help = "Examples:\n  kinglet blocks\n  kinglet blocks InvertedResidual")]
 pub struct BlocksArgs {
     /// Only this block
+    #[arg(value_name = "BLOCK")]
     pub name: Option<String>,
-    /// Print JSON, and nothing else, to standard output
+    /// Print the result as JSON, and nothing else, to standard output
     #[arg(long, help_heading = "Output")]
     pub json: bool,
 }

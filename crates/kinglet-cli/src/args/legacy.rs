@@ -26,6 +26,7 @@ enum Values {
 use Fate::{Ignored, Refused, Renamed};
 
 const GPU: Fate = Ignored("it concerns GPUs");
+const OTHER_FORMATS: Fate = Ignored("it concerns formats that Kinglet does not write");
 const LOGGERS: Fate = Ignored("there are no loggers of other services; `results.csv` holds all numbers");
 
 /// (command, flag, values, what becomes of it)
@@ -55,9 +56,25 @@ const TABLE: &[(&str, &str, Values, Fate)] = &[
     ("export", "--device", Values::One, Ignored("the export computes nothing")),
     ("export", "--half", Values::None, Refused("weights are written in single precision; leave it out")),
     ("export", "--int8", Values::None, Refused("weights are written in single precision; leave it out")),
+    ("export", "--per-tensor", Values::None, Refused("weights are written in single precision; leave it out")),
+    ("export", "--keras", Values::None, Refused("Keras models are not written; use --include onnx")),
+    ("export", "--mlmodel", Values::None, Refused("CoreML models are not written; use --include onnx")),
+    ("export", "--optimize", Values::None, OTHER_FORMATS),
+    ("export", "--cache", Values::One, OTHER_FORMATS),
+    ("export", "--workspace", Values::One, OTHER_FORMATS),
+    ("export", "--verbose", Values::None, OTHER_FORMATS),
     ("export", "--topk-per-class", Values::One, Refused("the number of detections is set with --max-det")),
     ("export", "--topk-all", Values::One, Refused("the number of detections is set with --max-det")),
 ];
+
+/// The flags of YOLOv5 that a command lacks: flag, what becomes of it, and why or what it is called here.
+pub fn missing(command: &str) -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    TABLE.iter().filter(move |(of, ..)| *of == command).map(|(_, flag, _, fate)| match fate {
+        Ignored(reason) => (*flag, "ignored", *reason),
+        Refused(reason) => (*flag, "refused", *reason),
+        Renamed(new) => (*flag, "renamed", *new),
+    })
+}
 
 /// The long flags that a command has, other names included.
 fn flags_of(command: &str) -> Vec<String> {

@@ -1,13 +1,16 @@
 //! What the user types. Flags keep YOLOv5's names; any prefix that only one flag has will do.
 
 pub mod bench;
+pub mod completions;
 pub mod data;
 pub mod detect;
 pub mod evolve;
 pub mod export;
+pub mod groups;
 pub mod import;
 pub mod inspect;
 pub mod legacy;
+pub mod man;
 pub mod serve;
 pub mod swap;
 pub mod train;
@@ -16,12 +19,15 @@ pub mod val;
 pub mod zoo;
 
 pub use bench::{BenchArgs, BenchCommand, DetectionBench, Runs, TrainBench};
+pub use completions::CompletionsArgs;
 pub use data::DataArgs;
 pub use detect::{DetectArgs, TrackFormat};
 pub use evolve::EvolveArgs;
 pub use export::{ExportArgs, ModelChoice};
+pub use groups::{ImageSize, Machine, RunFolder, Suppression, Tiles};
 pub use import::ImportArgs;
 pub use inspect::{BlocksArgs, InspectArgs};
+pub use man::ManArgs;
 pub use serve::ServeArgs;
 pub use swap::SwapArgs;
 pub use train::{TrainArgs, TrainCommand};
@@ -29,9 +35,7 @@ pub use ui::UiArgs;
 pub use val::ValArgs;
 pub use zoo::ZooArgs;
 
-use clap::{ArgAction, Args, Parser, Subcommand};
-use kinglet_runtime::Tiling;
-use serde::Serialize;
+use clap::{ArgAction, Parser, Subcommand};
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -52,10 +56,10 @@ use serde::Serialize;
 pub struct Cli {
     /// Print help
     // One compact form for `-h` and `--help`.
-    #[arg(long, short, global = true, action = ArgAction::HelpShort, help_heading = "Output")]
+    #[arg(long, short, global = true, action = ArgAction::HelpShort, help_heading = "Output", display_order = 1001)]
     pub help: Option<bool>,
     /// Print results and warnings only
-    #[arg(long, short, global = true, help_heading = "Output")]
+    #[arg(long, short, global = true, help_heading = "Output", display_order = 1000)]
     pub quiet: bool,
     /// What to do.
     #[command(subcommand)]
@@ -93,38 +97,10 @@ pub enum Command {
     Zoo(ZooArgs),
     /// Change a model file: another backbone, another block, one more row
     Swap(SwapArgs),
-}
-
-/// What the commands that compute have in common.
-#[derive(Debug, Clone, Args, Serialize)]
-pub struct Machine {
-    /// Threads that compute; 0 for as many as the machine has. Results do not depend on it
-    #[arg(long, value_name = "N", value_parser = whole, allow_negative_numbers = true, default_value = "0",
-          help_heading = "Machine")]
-    pub threads: usize,
-    /// The CPU is the only device
-    #[arg(long, value_name = "cpu", value_parser = device, help_heading = "Machine")]
-    pub device: Option<String>,
-}
-
-/// How large images are cut.
-#[derive(Debug, Clone, Args)]
-pub struct Tiles {
-    /// Look at large images in overlapping tiles as well, of this side in pixels [default: that of the network's input]
-    #[arg(long, value_name = "PIXELS", value_parser = side, allow_negative_numbers = true, num_args = 0..=1,
-          help_heading = "Detection")]
-    pub tile: Option<Option<usize>>,
-    /// Share of a tile that the next one covers as well, up to 0.9
-    #[arg(long, value_name = "SHARE", value_parser = overlap, allow_negative_numbers = true, default_value = "0.2",
-          help_heading = "Detection")]
-    pub tile_overlap: f32,
-}
-
-impl Tiles {
-    /// The tiling that was asked for, with tiles of `default` pixels where no side was given.
-    pub(crate) fn tiling(&self, default: usize) -> Option<Tiling> {
-        Some(Tiling { side: self.tile?.unwrap_or(default), overlap: self.tile_overlap })
-    }
+    /// Print a script that completes commands and flags in a shell
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write one for each command
+    Man(ManArgs),
 }
 
 /// A share of a tile.

@@ -1,38 +1,30 @@
 //! Arguments of `kinglet serve`.
 
-use super::{Machine, fraction, positive, side, whole};
+use super::{ImageSize, Machine, Suppression, positive, whole};
 use clap::Args;
 use std::path::PathBuf;
 
 /// `kinglet serve`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
-    kinglet serve --weights best.safetensors            then open http://127.0.0.1:5000/\n  \
+    kinglet serve --weights best.safetensors                # then open http://127.0.0.1:5000/\n  \
     curl -F image=@photo.jpg http://127.0.0.1:5000/v1/object-detection/best\n  \
     curl -F image=@a.jpg -F image=@b.jpg -F conf=0.4 http://127.0.0.1:5000/v2/detect\n\n\
-    docs/server.md describes routes and limits. Ctrl-C finishes what is under way and stops.")]
+    A request may bring a score, an overlap and a number of detections of its own. docs/server.md describes routes and \
+    limits. Ctrl-C finishes what is under way and stops.")]
 pub struct ServeArgs {
-    /// Weights, as `kinglet train` writes them, or a checkpoint of YOLOv5 (.pt); several are asked together
+    /// Weights, as `kinglet train` writes them, or a checkpoint of YOLOv5 (.pt); several answer together
     #[arg(long, value_name = "FILE", num_args = 1.., required = true, help_heading = "Model")]
     pub weights: Vec<PathBuf>,
     /// The model's name in the routes [default: the file's, without its extension]
     #[arg(long, value_name = "NAME", help_heading = "Model")]
     pub name: Option<String>,
-    /// Image side in pixels, or height and width [default: that of the training]
-    #[arg(long = "imgsz", visible_alias = "img", alias = "img-size", value_name = "PIXELS", value_parser = side, allow_negative_numbers = true,
-          num_args = 1..=2, help_heading = "Model")]
-    pub imgsz: Vec<usize>,
-    /// Lowest score where a request says nothing
-    #[arg(long, visible_alias = "conf", value_name = "SCORE", value_parser = fraction, allow_negative_numbers = true, default_value = "0.25",
-          help_heading = "Model")]
-    pub conf_thres: f32,
-    /// Largest overlap of boxes of one class where a request says nothing
-    #[arg(long, visible_alias = "iou", value_name = "IOU", value_parser = fraction, allow_negative_numbers = true, default_value = "0.45",
-          help_heading = "Model")]
-    pub iou_thres: f32,
-    /// Most detections an image where a request says nothing
-    #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true, default_value = "1000", help_heading = "Model")]
-    pub max_det: usize,
+    /// The image size.
+    #[command(flatten, next_help_heading = "Model")]
+    pub size: ImageSize,
+    /// Which boxes are kept.
+    #[command(flatten)]
+    pub suppression: Suppression,
 
     /// Address to listen at; 0.0.0.0 for all of this machine's
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1", help_heading = "Network")]
@@ -50,7 +42,7 @@ pub struct ServeArgs {
     /// Most bytes of a request
     #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true, default_value = "16777216", help_heading = "Limits")]
     pub max_bytes: usize,
-    /// Most pixels of a picture
+    /// Most pixels of an image
     #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true, default_value = "50000000", help_heading = "Limits")]
     pub max_pixels: usize,
     /// Most images of a request

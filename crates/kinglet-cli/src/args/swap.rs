@@ -13,12 +13,15 @@ use std::path::PathBuf;
         kinglet swap --cfg yolov5n --replace-c3 6 --with \"MobileNetv3 [512, 1024, 5, 1, 1, 1]\"\n  \
         kinglet swap --cfg yolov5n --insert-at 9 --with \"MobileNetv3 [1024, 960, 3, 1, 1, 1]\"\n\n\
         All row numbers in `from` move along. `kinglet inspect MODEL` shows the numbers of the rows, `kinglet blocks` what \
-        blocks there are. Comments of the file are not kept."
+        blocks there are. Comments above and behind rows stay with them; other comments are not kept."
 )]
 pub struct SwapArgs {
-    /// The model file, or the name of a built-in model
-    #[arg(long, value_name = "MODEL")]
+    /// A model file, or the name of a built-in model
+    #[arg(long, value_name = "MODEL", help_heading = "Model")]
     pub cfg: String,
+    /// Number of classes, instead of the model file's
+    #[arg(long, value_parser = positive, value_name = "N", help_heading = "Model")]
+    pub nc: Option<usize>,
     /// Take the backbone of this model; the head takes the same levels (strides) as before
     #[arg(long, value_name = "MODEL", help_heading = "Change")]
     pub backbone: Option<String>,
@@ -36,13 +39,10 @@ pub struct SwapArgs {
     #[arg(long, value_name = "N", value_parser = positive, default_value = "1", conflicts_with = "backbone",
           help_heading = "Change")]
     pub number: usize,
-    /// Number of classes, instead of the model file's
-    #[arg(long, value_parser = positive, value_name = "N", help_heading = "Change")]
-    pub nc: Option<usize>,
     /// Write the model file here instead of to standard output
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub output: Option<PathBuf>,
-    /// Print JSON, and nothing else, to standard output
+    /// Print the result as JSON, and nothing else, to standard output
     #[arg(long, help_heading = "Output")]
     pub json: bool,
 }

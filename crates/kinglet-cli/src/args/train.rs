@@ -73,10 +73,10 @@ pub enum Cache {
 /// `kinglet train`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
-    kinglet train                             the demo: nothing else is needed\n  \
+    kinglet train                             # the demo: nothing else is needed\n  \
     kinglet train --data data.yaml --cfg kinglet_small --img 320\n  \
     kinglet train --data data.yaml --weights best.safetensors --epochs 50\n  \
-    kinglet train --resume                    goes on with the newest run\n\n\
+    kinglet train --resume                    # goes on with the newest run\n\n\
     Results are saved to runs/train/exp, exp2, ...; Ctrl-C stops after the current batch and can be resumed.")]
 pub struct TrainCommand {
     /// The training.
@@ -97,14 +97,14 @@ pub struct TrainArgs {
     /// A data.yaml, COCO .json, or a folder of VOC, CVAT, Roboflow, Label Studio or LabelImg; without it, a demo set is drawn
     #[arg(long, value_name = "DATA", help_heading = "Model and data")]
     pub data: Option<PathBuf>,
-    /// Model file, or the name of a built-in model such as kinglet_small or yolov5n
+    /// A model file, or the name of a built-in model such as kinglet_small or yolov5n
     /// [default: the weights' model, else kinglet_small]
-    #[arg(long, value_name = "FILE|NAME", help_heading = "Model and data")]
+    #[arg(long, value_name = "MODEL", help_heading = "Model and data")]
     pub cfg: Option<String>,
     /// Weights to start from (.safetensors, .pt or .pth); none or '' for random ones
     #[arg(long, value_name = "FILE", help_heading = "Model and data")]
     pub weights: Option<String>,
-    /// Hyperparameters: a file, or scratch-low, scratch-med, scratch-high
+    /// Hyperparameters: a file, or one of scratch-low, scratch-med and scratch-high
     #[arg(long, value_name = "FILE|NAME", default_value = DEFAULT_HYP, help_heading = "Model and data")]
     pub hyp: String,
     /// Treat all classes as one
@@ -117,14 +117,14 @@ pub struct TrainArgs {
     /// Passes over the images [default: 100]
     #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true, help_heading = "Training")]
     pub epochs: Option<usize>,
-    /// Images a step; -1 for as many as the memory allows [default: 16]
+    /// Images per step; -1 for as many as the memory allows [default: 16]
     #[arg(long, visible_alias = "batch", value_name = "N", allow_negative_numbers = true, help_heading = "Training")]
     pub batch_size: Option<i64>,
     /// Image side in pixels, raised to a multiple of the model's stride [default: 640]
     #[arg(long = "imgsz", visible_alias = "img", alias = "img-size", value_name = "PIXELS", value_parser = side, allow_negative_numbers = true,
           help_heading = "Training")]
     pub imgsz: Option<usize>,
-    /// How to train
+    /// How to train: steadily from few images, or as YOLOv5 does
     #[arg(long, value_enum, default_value = "kinglet", help_heading = "Training")]
     pub recipe: RecipeName,
     /// Update rule
@@ -133,7 +133,7 @@ pub struct TrainArgs {
     /// Cosine instead of linear learning rate schedule
     #[arg(long, help_heading = "Training")]
     pub cos_lr: bool,
-    /// Label smoothing epsilon, instead of the hyperparameters' [default: 0]
+    /// Label smoothing, from 0 to 1 [default: that of the hyperparameters]
     #[arg(long, value_name = "EPSILON", allow_negative_numbers = true, help_heading = "Training")]
     pub label_smoothing: Option<f64>,
     /// Epochs without improvement before stopping; 0 for never
@@ -147,13 +147,13 @@ pub struct TrainArgs {
     /// Rectangular batches, without mosaics
     #[arg(long, help_heading = "Training")]
     pub rect: bool,
-    /// Vary the image size by half, batch by batch
+    /// Vary the image side by up to half, batch by batch
     #[arg(long, help_heading = "Training")]
     pub multi_scale: bool,
-    /// Draw images of badly found classes more often
+    /// Show images of classes that are found badly more often
     #[arg(long, help_heading = "Training")]
     pub image_weights: bool,
-    /// Keep the model file's anchors
+    /// Keep the model file's anchors, whether they fit the boxes or not
     #[arg(long, help_heading = "Training")]
     pub noautoanchor: bool,
     /// Seed of everything random

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 /// `kinglet ui`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
-    kinglet ui                  all runs below runs/\n  \
+    kinglet ui                                # all runs below runs/\n  \
     kinglet ui runs/train --at 8080\n\n\
     A run is a folder with a results.csv; those of YOLOv5 work as well. A training shows itself with `kinglet train --ui`.")]
 pub struct UiArgs {

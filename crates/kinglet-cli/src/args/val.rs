@@ -1,6 +1,6 @@
 //! Arguments of `kinglet val`.
 
-use super::{Machine, Tiles, fraction, positive, side, whole};
+use super::{Machine, RunFolder, Suppression, Tiles, fraction, positive, side, whole};
 use clap::{Args, ValueEnum};
 use kinglet_data::Split;
 use std::path::PathBuf;
@@ -33,13 +33,20 @@ impl Task {
 
 /// `kinglet val`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  \
+#[command(
+    mut_arg("conf_thres", |arg| arg.default_value("0.001").help("Lowest score of a detection, 0 to 1; mAP needs the default")),
+    mut_arg("iou_thres", |arg| arg.default_value("0.6")),
+    mut_arg("max_det", |arg| arg.default_value("300")),
+    mut_arg("project", |arg| arg.default_value("runs/val")),
+    after_help = "Examples:\n  \
     kinglet val --weights runs/train/exp/weights/best.safetensors --data data.yaml\n  \
-    kinglet val --weights best.safetensors --data data.yaml --task test --min-map 0.6    exit code 1 below\n  \
+    kinglet val --weights best.safetensors --data data.yaml --task test --min-map 0.6\n  \
     kinglet val --weights a.safetensors b.safetensors --data data.yaml --augment\n  \
-    kinglet val --weights best.safetensors --data data.yaml --task study --img 256 320 416 640")]
+    kinglet val --weights best.safetensors --data data.yaml --task study --img 256 320 416 640\n\n\
+    Results are saved to runs/val/exp, exp2, ... Exit code 1 where mAP50-95 is below --min-map."
+)]
 pub struct ValArgs {
-    /// Weights, as `kinglet train` writes them, or a checkpoint of YOLOv5 (.pt); several are asked together
+    /// Weights, as `kinglet train` writes them, or a checkpoint of YOLOv5 (.pt); several answer together
     #[arg(long, value_name = "FILE", num_args = 1.., required = true, help_heading = "Model and data")]
     pub weights: Vec<PathBuf>,
     /// A data.yaml, COCO .json, or a folder of VOC, CVAT, Roboflow, Label Studio or LabelImg
@@ -52,29 +59,21 @@ pub struct ValArgs {
     #[arg(long, help_heading = "Model and data")]
     pub single_cls: bool,
 
-    /// Images a batch
-    #[arg(long, visible_alias = "batch", value_name = "N", value_parser = positive, allow_negative_numbers = true, default_value = "32",
+    /// Images per batch; they share one padded shape, so mAP depends on it a little
+    #[arg(long, visible_alias = "batch", value_name = "N", value_parser = positive, allow_negative_numbers = true, default_value = "16",
           help_heading = "Detection")]
     pub batch_size: usize,
-    /// Image side in pixels [default: that of the training]; for --task study as many as you like
-    /// [default there: 256 to 1536 by 128]
+    /// Image side in pixels [default: that of the training]; several with --task study
+    /// [default there: 256 to 1536 in steps of 128]
     #[arg(long = "imgsz", visible_alias = "img", alias = "img-size", value_name = "PIXELS", value_parser = side, allow_negative_numbers = true,
           num_args = 1.., help_heading = "Detection")]
     pub imgsz: Vec<usize>,
     /// Look at each image at three scales, once mirrored: finds more, takes two to three times as long
     #[arg(long, help_heading = "Detection")]
     pub augment: bool,
-    /// Lowest score; mAP needs the default
-    #[arg(long, visible_alias = "conf", value_name = "SCORE", value_parser = fraction, allow_negative_numbers = true, default_value = "0.001",
-          help_heading = "Detection")]
-    pub conf_thres: f32,
-    /// A box that overlaps a better one by more than this is dropped
-    #[arg(long, visible_alias = "iou", value_name = "IOU", value_parser = fraction, allow_negative_numbers = true, default_value = "0.6",
-          help_heading = "Detection")]
-    pub iou_thres: f32,
-    /// Most detections an image
-    #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true, default_value = "300", help_heading = "Detection")]
-    pub max_det: usize,
+    /// Which boxes are kept.
+    #[command(flatten)]
+    pub suppression: Suppression,
     /// Tiles.
     #[command(flatten)]
     pub tiles: Tiles,
@@ -93,24 +92,18 @@ pub struct ValArgs {
     /// A row for each class, however many there are
     #[arg(long, help_heading = "Output")]
     pub verbose: bool,
-    /// Write detections as label files
+    /// Write detections as label files to `labels/`
     #[arg(long, help_heading = "Output")]
     pub save_txt: bool,
     /// Scores as sixth column of the label files
     #[arg(long, help_heading = "Output")]
     pub save_conf: bool,
-    /// Write detections as COCO results
+    /// Write detections as COCO results, `WEIGHTS_predictions.json`
     #[arg(long, help_heading = "Output")]
     pub save_json: bool,
-    /// Folder of the runs
-    #[arg(long, value_name = "FOLDER", default_value = "runs/val", help_heading = "Output")]
-    pub project: PathBuf,
-    /// Name of this run's folder
-    #[arg(long, value_name = "NAME", default_value = "exp", help_heading = "Output")]
-    pub name: String,
-    /// Use the run's folder even if it exists
-    #[arg(long, help_heading = "Output")]
-    pub exist_ok: bool,
+    /// Where the files go.
+    #[command(flatten)]
+    pub run: RunFolder,
     /// Print the result as JSON, and nothing else, to standard output
     #[arg(long, help_heading = "Output")]
     pub json: bool,

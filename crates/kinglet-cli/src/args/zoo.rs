@@ -10,7 +10,7 @@ use clap::Args;
     kinglet zoo --models 'mobilenet*' --img 320 --threads 1\n\n\
     Latency is the median time of the network alone, for one image. Other programs at work on the machine show in it.")]
 pub struct ZooArgs {
-    /// Only models with such names: `*` stands for anything
+    /// Only models whose names match; `*` stands for anything
     #[arg(long, value_name = "PATTERN", default_value = "*")]
     pub models: String,
     /// Image side in pixels
@@ -23,7 +23,7 @@ pub struct ZooArgs {
     /// The machine.
     #[command(flatten)]
     pub machine: Machine,
-    /// Print JSON, and nothing else, to standard output
+    /// Print the result as JSON, and nothing else, to standard output
     #[arg(long, help_heading = "Output")]
     pub json: bool,
 }

@@ -1,4 +1,4 @@
-//! What `kinglet bench` measures and how it shows it: times of many runs, memory, aligned tables.
+//! What `kinglet bench` measures and how it shows it: times of many runs, memory.
 //!
 //! Units: milliseconds; MB of 2^20 bytes. A percentile is the smallest time that so many of the runs do not exceed
 //! (nearest rank); the median of an even number of runs is the mean of the middle two.
@@ -104,28 +104,6 @@ impl Setting {
     }
 }
 
-/// Rows in aligned columns: the first to the left, the others to the right.
-pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
-    let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
-        cells.chain([head[column].chars().count()]).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..head.len()).map(width).collect();
-    let line = |cells: &[&str]| {
-        let mut text = String::new();
-        for (column, (cell, width)) in cells.iter().zip(&widths).enumerate() {
-            let gap = if column == 0 { "" } else { "   " };
-            match column {
-                0 => text.push_str(&format!("{cell:<width$}")),
-                _ => text.push_str(&format!("{gap}{cell:>width$}")),
-            }
-        }
-        text.trim_end().to_owned()
-    };
-    let body = rows.iter().map(|row| line(&row.iter().map(String::as_str).collect::<Vec<_>>()));
-    std::iter::once(line(head)).chain(body).collect::<Vec<_>>().join("\n")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,12 +123,6 @@ mod tests {
         let twenty: Vec<u64> = (1..=20).collect();
         assert_eq!(times(&twenty).p95(), 19.0);
         assert_eq!((Times::default().median(), Times::default().p95()), (0.0, 0.0));
-    }
-
-    #[test]
-    fn columns_are_aligned() {
-        let rows = [vec!["infer".to_owned(), "33.1".to_owned()], vec!["nms".to_owned(), "0.42".to_owned()]];
-        assert_eq!(table(&["stage", "ms"], &rows), "stage     ms\ninfer   33.1\nnms     0.42");
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! `kinglet bench train`: how long a training step takes, and on what.
 
 use super::bench::{DEFAULT_MODEL, input, percent};
-use super::bench_report::{Setting, Times, peak_rss_mb, rounded, table};
+use super::bench_report::{Setting, Times, peak_rss_mb, rounded};
 use super::chosen_model::{choose, size};
 use crate::args::TrainBench;
 use crate::errors::CliError;
 use crate::output::write_file;
 use crate::printer::Printer;
+use crate::table::table;
 use kinglet_data::synthetic::draw_scene;
 use kinglet_data::{Rng, Target};
 use kinglet_nn::{Recording, WeightsFile};

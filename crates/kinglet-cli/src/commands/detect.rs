@@ -69,7 +69,7 @@ pub fn run(args: DetectArgs, printer: &Printer) -> Result<ExitCode, CliError> {
             args.source
         )));
     }
-    let loaded = Ensemble::load(&args.weights, !args.imgsz.is_empty(), printer)?;
+    let loaded = Ensemble::load(&args.weights, !args.size.imgsz.is_empty(), printer)?;
     let (names, img) = (loaded.names.clone(), loaded.img);
     if let Some(class) = args.classes.iter().find(|&&class| class >= names.len()) {
         return Err(CliError::usage(format!(
@@ -80,13 +80,13 @@ pub fn run(args: DetectArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     }
     let detector = loaded.detector(args.augment)?;
     let stride = detector.max_stride();
-    let size = image_size(&args.imgsz, img, stride, printer);
+    let size = image_size(&args.size.imgsz, img, stride, printer);
     let follows = args.track || args.save_tracks.is_some();
     let options = NmsOptions {
         // Low scores keep tracks; the tracker gives out no others.
-        conf: if follows { args.conf_thres.min(TrackerOptions::LOW) } else { args.conf_thres },
-        iou: args.iou_thres,
-        max_det: args.max_det,
+        conf: if follows { args.suppression.conf_thres.min(TrackerOptions::LOW) } else { args.suppression.conf_thres },
+        iou: args.suppression.iou_thres,
+        max_det: args.suppression.max_det,
         classes: (!args.classes.is_empty()).then(|| args.classes.clone()),
         agnostic: args.agnostic_nms,
         ..NmsOptions::default()
@@ -99,7 +99,8 @@ pub fn run(args: DetectArgs, printer: &Printer) -> Result<ExitCode, CliError> {
         || args.save_json
         || args.save_csv
         || args.save_tracks.is_some();
-    let run = if saves_anything { Some(RunDir::create(&args.project, &args.name, args.exist_ok)?) } else { None };
+    let run =
+        if saves_anything { Some(RunDir::create(&args.run.project, &args.run.name, args.run.exist_ok)?) } else { None };
     // Frames may come for ever.
     let json = match (args.json, has_frames) {
         (false, _) => Json::Off,

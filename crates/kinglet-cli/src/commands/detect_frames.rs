@@ -156,7 +156,7 @@ impl<'a> Roll<'a> {
     fn begin(&mut self, outputs: &Outputs<'_>, size: (usize, usize), rate: Rate) -> Result<(), CliError> {
         let args = outputs.args();
         if args.track || args.save_tracks.is_some() {
-            self.tracker = Some(Tracker::new(TrackerOptions::new(args.conf_thres, rate.per_second())));
+            self.tracker = Some(Tracker::new(TrackerOptions::new(args.suppression.conf_thres, rate.per_second())));
             self.film.tracks = Some(0);
         }
         let Some(run) = outputs.run() else { return Ok(()) };

@@ -115,7 +115,7 @@ fn onnx(args: &ExportArgs, chosen: &ChosenModel, printer: &Printer) -> Result<se
 
 /// What the flags ask of the file.
 fn onnx_options(args: &ExportArgs, chosen: &ChosenModel, printer: &Printer) -> Result<ExportOptions, CliError> {
-    let size = size(&args.imgsz, chosen, printer);
+    let size = size(&args.size.imgsz, chosen, printer);
     let input = match args.preprocess.as_deref() {
         None => Input::Floats,
         Some([_, ..]) if args.dynamic => {

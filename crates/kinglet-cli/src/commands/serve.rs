@@ -25,18 +25,23 @@ pub fn run(args: ServeArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     // The address first: it costs nothing to find out that it is taken.
     let listener =
         http::listen(&args.host, args.port).map_err(|e| CliError::input(format!("{e}: --host ADDRESS --port PORT")))?;
-    let loaded = Ensemble::load(&args.weights, !args.imgsz.is_empty(), printer)?;
+    let loaded = Ensemble::load(&args.weights, !args.size.imgsz.is_empty(), printer)?;
     let (names, img) = (loaded.names.clone(), loaded.img);
     let detector = loaded.detector(false)?;
     let stride = detector.max_stride();
-    let size = image_size(&args.imgsz, img, stride, printer);
+    let size = image_size(&args.size.imgsz, img, stride, printer);
     let stem = args.weights[0].file_stem().unwrap_or_default().to_string_lossy();
     let name = args.name.clone().unwrap_or_else(|| stem.into_owned());
     let is_local = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
     let has_key = api_key.is_some();
     let timeout = Duration::from_secs(args.timeout as u64);
     let options = DetectionOptions {
-        nms: NmsOptions { conf: args.conf_thres, iou: args.iou_thres, max_det: args.max_det, ..NmsOptions::default() },
+        nms: NmsOptions {
+            conf: args.suppression.conf_thres,
+            iou: args.suppression.iou_thres,
+            max_det: args.suppression.max_det,
+            ..NmsOptions::default()
+        },
         max_bytes: args.max_bytes,
         max_pixels: args.max_pixels as u64,
         max_images: args.max_images,

@@ -2,7 +2,6 @@
 //!
 //! Source: YOLOv5's tasks: score 0.25, IoU 0.45 and full squares for speed; sides from 256 to 1536 by 128 for the study.
 
-use super::bench_report::table;
 use super::val::{scanned, speed_json};
 use super::{load_weights, save_plot};
 use crate::args::ValArgs;
@@ -11,6 +10,7 @@ use crate::output::write_file;
 use crate::printer::Printer;
 use crate::progress::Bar;
 use crate::run_dir::RunDir;
+use crate::table::table;
 use kinglet_data::{Dataset, Loader, LoaderOptions};
 use kinglet_eval::charts::{Chart, plot_charts};
 use kinglet_eval::figure::Figure;
@@ -48,9 +48,9 @@ pub(super) fn speed(
 ) -> Result<ExitCode, CliError> {
     // What the user has not chosen.
     let usual = nms_options();
-    let conf = if args.conf_thres == usual.conf { SPEED_CONF } else { args.conf_thres };
-    let iou = if args.iou_thres == usual.iou { SPEED_IOU } else { args.iou_thres };
-    let nms = NmsOptions { conf, iou, max_det: args.max_det, ..usual };
+    let conf = if args.suppression.conf_thres == usual.conf { SPEED_CONF } else { args.suppression.conf_thres };
+    let iou = if args.suppression.iou_thres == usual.iou { SPEED_IOU } else { args.suppression.iou_thres };
+    let nms = NmsOptions { conf, iou, max_det: args.suppression.max_det, ..usual };
     let options = LoaderOptions { rect: false, ..loader_options(args, img, args.batch_size, detector.max_stride()) };
     printer.say(&format!(
         "speed on {} images of {img} x {img}, batches of {}, conf {conf}, IoU {iou}",
@@ -130,11 +130,16 @@ pub(super) fn study(args: &ValArgs, printer: &Printer) -> Result<ExitCode, CliEr
         let stride = detector.max_stride();
         // Only now, so that a mistake leaves no folder.
         if run.is_none() {
-            run = Some(RunDir::create(&args.project, &args.name, args.exist_ok)?);
+            run = Some(RunDir::create(&args.run.project, &args.run.name, args.run.exist_ok)?);
         }
         let run = run.as_ref().expect("created above");
         let stem = unused(stem(weights), &studies);
-        let nms = NmsOptions { conf: args.conf_thres, iou: args.iou_thres, max_det: args.max_det, ..nms_options() };
+        let nms = NmsOptions {
+            conf: args.suppression.conf_thres,
+            iou: args.suppression.iou_thres,
+            max_det: args.suppression.max_det,
+            ..nms_options()
+        };
         let file = run.join(format!("study_{}_{stem}.txt", self::stem(&args.data)));
         let mut points = Vec::new();
         for side in sides(args, stride) {

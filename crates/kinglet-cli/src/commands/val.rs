@@ -25,7 +25,7 @@ use kinglet_runtime::raised;
 use kinglet_train::validate::{Seen, nms_options, validate, validate_tiled};
 use kinglet_vision::{Detection, NmsOptions};
 use serde_json::json;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -74,14 +74,19 @@ pub fn run(args: ValArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     if args.task == Task::Speed {
         return super::study::speed(&args, &mut detector, dataset, img, printer);
     }
-    let nms = NmsOptions { conf: args.conf_thres, iou: args.iou_thres, max_det: args.max_det, ..nms_options() };
+    let nms = NmsOptions {
+        conf: args.suppression.conf_thres,
+        iou: args.suppression.iou_thres,
+        max_det: args.suppression.max_det,
+        ..nms_options()
+    };
     if nms.conf > nms_options().conf {
         printer.warn(&format!(
             "--conf {} leaves out low scores, so mAP is lower than it should be; 0.001 is usual",
             nms.conf
         ));
     }
-    let run = RunDir::create(&args.project, &args.name, args.exist_ok)?;
+    let run = RunDir::create(&args.run.project, &args.run.name, args.run.exist_ok)?;
     let categories = dataset.category_ids.clone();
     let stems: HashMap<PathBuf, String> =
         named(dataset.samples.iter().map(|s| s.path.clone()).collect()).into_iter().map(|s| (s.path, s.stem)).collect();
@@ -219,7 +224,7 @@ pub(super) fn scanned(
 fn settings_yaml(args: &ValArgs, img: usize) -> String {
     yaml_lines(&json!({
         "weights": args.weights, "data": args.data, "imgsz": img, "batch_size": args.batch_size,
-        "conf_thres": args.conf_thres, "iou_thres": args.iou_thres, "max_det": args.max_det, "single_cls": args.single_cls,
+        "conf_thres": args.suppression.conf_thres, "iou_thres": args.suppression.iou_thres, "max_det": args.suppression.max_det, "single_cls": args.single_cls,
         "augment": args.augment,
         "tile": args.tiles.tiling(img).map(|tiling| tiling.side), "tile_overlap": args.tiles.tile_overlap,
     }))
@@ -237,7 +242,12 @@ fn check_classes(args: &ValArgs, file: &Path, data: &[String], weights: &[String
     if args.single_cls || data == weights {
         return Ok(());
     }
+    let sorted = |names: &[String]| names.iter().cloned().collect::<BTreeSet<_>>();
     let hint = match weights {
+        _ if sorted(weights) == sorted(data) => {
+            "the names are the same in another order: use a data YAML with `names` in the order of the weights, or for VOC a \
+             `labelmap.txt` with a name a line"
+        }
         [_] => "use the data YAML of the training, and --single-cls where it was trained with that",
         _ => "use the data YAML of the training",
     };

@@ -4,6 +4,7 @@ use crate::args::ExportArgs;
 use crate::errors::CliError;
 use crate::printer::Printer;
 use crate::sources;
+use crate::table::table;
 use kinglet_data::synthetic::draw_scene;
 use kinglet_data::{Dataset, NoProgress, Rng, ScanOptions, Source, Split};
 use kinglet_nn::Model;
@@ -73,7 +74,7 @@ pub(crate) fn check(
                   anyway with --no-verify";
     let cases = verify(bytes, &mut Detector::new(model.clone()), options, pictures)
         .map_err(|error| CliError::input(format!("`{}`: {error}; {advice}", target.display())))?;
-    printer.result(&table(&cases));
+    printer.result(&comparison(&cases));
     if let Some((case, fault)) = cases.iter().find_map(|case| Some((case, case.fault()?))) {
         return Err(CliError::input(format!(
             "`{}` does not give in {ENGINE} what Kinglet computes: {}: {fault}; {advice}",
@@ -94,14 +95,15 @@ pub(crate) fn check(
 }
 
 /// Columns: picture, input, differences, boxes.
-fn table(cases: &[Case]) -> String {
-    let heads = ["picture", "input", "values off by", "boxes", "alone", "lowest IoU", "scores off by"];
-    let letterboxes = cases.iter().any(|case| case.levels.is_some());
-    let mut rows: Vec<Vec<String>> = vec![heads.map(str::to_owned).to_vec()];
-    for case in cases {
+fn comparison(cases: &[Case]) -> String {
+    let mut head = vec!["picture", "input", "values off by", "boxes", "alone", "lowest IoU", "scores off by"];
+    if cases.iter().any(|case| case.levels.is_some()) {
+        head.push("grey levels off by");
+    }
+    let row = |case: &Case| {
         let sides: Vec<String> = case.input.iter().map(usize::to_string).collect();
         let paired = |text: String| if case.boxes == 0 { "-".to_owned() } else { text };
-        rows.push(vec![
+        let mut cells = vec![
             case.name.clone(),
             sides.join("x"),
             format!("{:.1e}", case.values),
@@ -109,27 +111,12 @@ fn table(cases: &[Case]) -> String {
             case.alone.to_string(),
             paired(format!("{:.4}", case.overlap)),
             paired(format!("{:.1e}", case.score)),
-        ]);
-    }
-    if letterboxes {
-        let level =
-            |case: &Case| case.levels.map_or(String::new(), |[most, mean]| format!("{most:.0}, mean {mean:.3}"));
-        rows[0].push("grey levels off by".to_owned());
-        cases.iter().zip(&mut rows[1..]).for_each(|(case, row)| row.push(level(case)));
-    }
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
-    let mut text = format!("compared with {ENGINE}, another engine that ran the written file:");
-    for row in &rows {
-        text.push_str("\n ");
-        for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
-            // Names stand left, numbers right.
-            let padded = if column < 2 { format!(" {cell:<width$}") } else { format!(" {cell:>width$}") };
-            text.push_str(&padded);
-            text.push_str(if column + 1 < widths.len() { " " } else { "" });
-        }
-    }
-    text
+        ];
+        cells.extend(case.levels.map(|[most, mean]| format!("{most:.0}, mean {mean:.3}")));
+        cells
+    };
+    let rows: Vec<Vec<String>> = cases.iter().map(row).collect();
+    format!("compared with {ENGINE}, another engine that ran the written file:\n{}", table(&head, &rows))
 }
 
 /// The same for programs.

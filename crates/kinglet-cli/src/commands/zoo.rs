@@ -2,13 +2,14 @@
 //!
 //! Units: parameters in millions; GFLOP of 2 x multiply-adds; milliseconds; MB of 2^20 bytes, of packed weights and maps.
 
-use super::bench_report::{Times, rounded, table};
+use super::bench_report::{Times, rounded};
 use super::chosen_model::choose;
 use super::model_at;
 use crate::args::{ModelChoice, ZooArgs};
 use crate::errors::CliError;
 use crate::printer::{Printer, counted};
 use crate::progress::Bar;
+use crate::table::table;
 use crate::zoo;
 use glob::Pattern;
 use kinglet_nn::Summary;

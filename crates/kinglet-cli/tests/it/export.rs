@@ -16,7 +16,7 @@ fn a_file_is_compared_before_it_takes_its_name() {
     let dir = tempfile::tempdir().unwrap();
     let ran = kinglet(dir.path(), SMALL).ok();
     assert!(ran.stdout.contains("compared with rten"), "{}", ran.all());
-    assert!(ran.stdout.contains("drawn 1  1x3x64x64"), "{}", ran.all());
+    assert!(ran.stdout.contains("drawn 1   1x3x64x64"), "{}", ran.all());
     let value = json(dir.path(), &format!("{SMALL} --dynamic --preprocess --nms --conf 0.001 --max-det 20"));
     assert_eq!(value["inputs"][0], "images [batch, height, width, 3] uint8");
     assert_eq!(value["outputs"][0], "output0 [batch, 20, 6]");

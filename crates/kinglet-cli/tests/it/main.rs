@@ -4,15 +4,20 @@
 
 mod bad_input;
 mod bench;
+mod command_reference;
 mod data;
+mod documentation;
 mod end_to_end;
 mod evolve;
 mod export;
 mod help;
 mod messages;
+mod migration;
 mod options;
+mod pages;
 mod program;
 mod serve;
+mod shells;
 mod study;
 mod swap;
 mod tiles;

@@ -9,7 +9,7 @@ use super::{Format, files_of, has_extension};
 use crate::error::DataError;
 use crate::finding::{Fault, Finding, FindingKind, Severity, excerpt};
 use crate::labels::Ignored;
-use crate::pixel_box::PixelBox;
+use crate::pixel_box::{Checked, PixelBox, check_pixels, other_size};
 use crate::scan::Dataset;
 use crate::source::{Source, Split, folder_of, join, read_text, user_path};
 use serde::Deserialize;
@@ -270,38 +270,67 @@ fn text(raw: &RawValue) -> Option<String> {
 
 /// The class names of a file, in the order of their category ids.
 pub(crate) fn names(file: &Path) -> Result<Vec<String>, DataError> {
-    let text = read_text(file)?;
-    let json = Json::new(file, &text);
+    parse_names(&read_text(file)?, file)
+}
+
+/// As [`parse`], of the class names alone, in the order of their category ids.
+///
+/// # Errors
+/// A text that is no COCO JSON, or categories without names or numbers of their own.
+pub fn parse_names(text: &str, file: &Path) -> Result<Vec<String>, DataError> {
+    let json = Json::new(file, text);
     Ok(json.categories(json.top()?.categories)?.into_iter().map(|(_, name)| name).collect())
 }
 
 /// An image of the file with its boxes.
 #[derive(Debug, Clone)]
-pub(crate) struct CocoImage {
-    pub(crate) path: PathBuf,
-    pub(crate) id: u64,
+pub struct CocoImage {
+    /// Its file.
+    pub path: PathBuf,
+    /// Its number.
+    pub id: u64,
     /// Width and height as the file has them, if it does.
-    pub(crate) size: Option<(u32, u32)>,
-    pub(crate) boxes: Vec<PixelBox>,
+    pub size: Option<(u32, u32)>,
+    /// Its boxes as written.
+    pub boxes: Vec<PixelBox>,
+}
+
+impl CocoImage {
+    /// The boxes that `file` has for this image, whose size is `size`.
+    pub fn checked(&self, file: &Path, size: (u32, u32)) -> Checked {
+        let mut checked = check_pixels(&self.boxes, file, self.size.unwrap_or(size));
+        checked.findings.extend(other_size(&self.path, self.size, size));
+        checked
+    }
 }
 
 /// What a file holds.
 #[derive(Debug)]
-pub(crate) struct Coco {
+pub struct Coco {
     /// Those whose file was found, sorted by path.
-    pub(crate) images: Vec<CocoImage>,
+    pub images: Vec<CocoImage>,
     /// The category of each class that the file has.
-    pub(crate) category_ids: BTreeMap<usize, u64>,
-    pub(crate) findings: Vec<Finding>,
+    pub category_ids: BTreeMap<usize, u64>,
+    /// What is wrong with single images and annotations.
+    pub findings: Vec<Finding>,
     /// Where images were looked for.
-    pub(crate) folders: Vec<PathBuf>,
-    pub(crate) notes: Vec<String>,
+    pub folders: Vec<PathBuf>,
+    /// Worth knowing of the whole file.
+    pub notes: Vec<String>,
 }
 
-/// Reads a file. `names` are the classes; `roots` are folders that images may be in, besides the usual ones.
-pub(crate) fn read(file: &Path, names: &[String], roots: &[PathBuf], single_cls: bool) -> Result<Coco, DataError> {
-    let content = read_text(file)?;
-    let json = Json::new(file, &content);
+/// Reads the text of `file`. `names` are the classes; `roots` are folders that images may be in, besides the usual ones.
+///
+/// # Errors
+/// A text that is no COCO JSON. What is wrong with single images and annotations is a finding.
+pub fn parse(
+    content: &str,
+    file: &Path,
+    names: &[String],
+    roots: &[PathBuf],
+    single_cls: bool,
+) -> Result<Coco, DataError> {
+    let json = Json::new(file, content);
     let top = json.top()?;
     let mut classes = HashMap::new();
     let mut category_ids = BTreeMap::new();

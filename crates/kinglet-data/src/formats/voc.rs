@@ -9,9 +9,9 @@
 
 use super::{Format, add_split_folders, classes_txt, entries_of, files_of, has_extension, holds, names_of_lines};
 use crate::error::DataError;
-use crate::finding::{Finding, FindingKind, Severity, excerpt};
+use crate::finding::{Fault, Finding, FindingKind, Severity, excerpt};
 use crate::labels::Ignored;
-use crate::pixel_box::PixelBox;
+use crate::pixel_box::{Checked, PixelBox, check_pixels, other_size};
 use crate::scan::{Dataset, Sample};
 use crate::source::{Source, Split, join};
 use roxmltree::{Document, Node, ParsingOptions};
@@ -140,15 +140,6 @@ pub(crate) fn image_of_line(root: &Path, line: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// What a file says about its image.
-#[derive(Debug, Default)]
-pub(crate) struct Voc {
-    pub(crate) boxes: Vec<PixelBox>,
-    /// Width and height as the file has them, if it does.
-    pub(crate) size: Option<(u32, u32)>,
-    pub(crate) findings: Vec<Finding>,
-}
-
 fn parse_xml(text: &str) -> Result<Document<'_>, String> {
     // Without a DTD there are no entities but XML's own five, so nothing can grow.
     if let Some(line) = first_too_deep(text) {
@@ -191,11 +182,11 @@ fn child_text(node: Node<'_, '_>, name: &str) -> Option<String> {
     child(node, name)?.text().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
-/// Reads the text of `file`. `class_of` gives the number of a class, where it has one.
+/// Reads the text of `file`, the annotation of an image of this size. `names` are the classes.
 ///
 /// # Errors
 /// The reason, where the text is no VOC annotation.
-pub(crate) fn read(text: &str, file: &Path, class_of: &dyn Fn(&str) -> Option<usize>) -> Result<Voc, String> {
+pub fn parse(text: &str, file: &Path, names: &[String], single_cls: bool, size: (u32, u32)) -> Result<Checked, String> {
     let document = parse_xml(text)?;
     let root = document.root_element();
     if !root.has_tag_name("annotation") {
@@ -203,23 +194,31 @@ pub(crate) fn read(text: &str, file: &Path, class_of: &dyn Fn(&str) -> Option<us
     }
     let side = |name: &str| child(root, "size").and_then(|size| child_text(size, name)?.parse::<f64>().ok());
     let side = |name: &str| side(name).filter(|v| (1.0..=f64::from(u32::MAX)).contains(v)).map(|v| v as u32);
-    let mut voc = Voc { size: side("width").zip(side("height")), ..Voc::default() };
+    let told = side("width").zip(side("height"));
+    let class_of = |name: &str| if single_cls { Some(0) } else { names.iter().position(|known| known == name) };
+    let (mut boxes, mut findings) = (Vec::new(), Vec::new());
     for object in root.children().filter(|node| node.has_tag_name("object")) {
         let line = Some(document.text_pos_at(object.range().start).row as usize);
-        if let Err(fault) = read_object(object, file, line, class_of, &mut voc) {
-            voc.findings.push(Finding::new(file, line, Severity::Dropped, fault));
+        match read_object(object, line, &class_of) {
+            Err(fault) => findings.push(Finding::new(file, line, Severity::Dropped, fault)),
+            Ok((found, swapped)) => {
+                findings.extend(swapped.map(|fault| Finding::new(file, line, Severity::Fixed, fault)));
+                boxes.push(found);
+            }
         }
     }
-    Ok(voc)
+    let mut checked = check_pixels(&boxes, file, told.unwrap_or(size));
+    checked.findings.splice(0..0, findings);
+    checked.findings.extend(other_size(file, told, size));
+    Ok(checked)
 }
 
+/// An object's box, and what was put right in it.
 fn read_object(
     object: Node<'_, '_>,
-    file: &Path,
     line: Option<usize>,
     class_of: &dyn Fn(&str) -> Option<usize>,
-    voc: &mut Voc,
-) -> Result<(), crate::finding::Fault> {
+) -> Result<(PixelBox, Option<Fault>), Fault> {
     let bad = |value: String| (FindingKind::BadAnnotation, value);
     let name = child_text(object, "name").ok_or_else(|| bad("an object without a `<name>`".to_owned()))?;
     let what = format!("`{}`", excerpt(&name));
@@ -236,16 +235,13 @@ fn read_object(
         return Err((FindingKind::NotFinite, format!("{what}: {corners:?}")));
     }
     let [x1, y1, x2, y2] = corners;
-    if x1 > x2 || y1 > y2 {
-        let fault = (FindingKind::SwappedCorners, format!("{what}: xmin {x1}, ymin {y1}, xmax {x2}, ymax {y2}"));
-        voc.findings.push(Finding::new(file, line, Severity::Fixed, fault));
-    }
+    let swapped = (x1 > x2 || y1 > y2)
+        .then(|| (FindingKind::SwappedCorners, format!("{what}: xmin {x1}, ymin {y1}, xmax {x2}, ymax {y2}")));
     let difficult =
         child_text(object, "difficult").is_some_and(|text| !["0", "false", "False"].contains(&text.as_str()));
     let xyxy = [x1.min(x2), y1.min(y2), x1.max(x2), y1.max(y2)];
     let ignored = difficult.then_some(Ignored::Difficult);
-    voc.boxes.push(PixelBox { class, xyxy, polygon: None, ignored, line, what });
-    Ok(())
+    Ok((PixelBox { class, xyxy, polygon: None, ignored, line, what }, swapped))
 }
 
 /// An image's annotation file. Whole pixels are written as such, others with two decimals.

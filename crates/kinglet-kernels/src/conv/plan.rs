@@ -7,6 +7,7 @@
 use std::cell::Cell;
 
 use super::gemm::{Block, Segment};
+use crate::AlignedVec;
 
 /// Reduction rows of a block: 288 rows of 24 columns are 27 KiB, of 16 columns 18 KiB.
 const BLOCK: usize = 288;
@@ -90,17 +91,17 @@ pub(crate) struct Plan {
 /// Buffers that a thread reuses from task to task.
 #[derive(Default)]
 pub(crate) struct Scratch {
-    pub strip: Vec<f32>,
+    pub strip: AlignedVec,
     pub a_off: Vec<usize>,
     pub y_off: Vec<usize>,
     pub r_off: Vec<usize>,
-    pub pack_a: Vec<f32>,
-    pub pack_b: Vec<f32>,
+    pub pack_a: AlignedVec,
+    pub pack_b: AlignedVec,
 }
 
 thread_local! {
     static SCRATCH: Cell<Scratch> = Cell::default();
-    static FLOATS: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+    static FLOATS: Cell<AlignedVec> = Cell::default();
 }
 
 /// Runs `f` with this thread's buffers.
@@ -114,17 +115,10 @@ pub(crate) fn with_scratch<R>(f: impl FnOnce(&mut Scratch) -> R) -> R {
 /// Runs `f` with `len` floats of any value, kept by this thread.
 pub(crate) fn with_floats<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
     let mut floats = FLOATS.take();
-    grow(&mut floats, len);
+    floats.grow(len);
     let result = f(&mut floats[..len]);
     FLOATS.set(floats);
     result
-}
-
-/// Makes `v` at least `len` long.
-pub(crate) fn grow(v: &mut Vec<f32>, len: usize) {
-    if v.len() < len {
-        v.resize(len, 0.0);
-    }
 }
 
 impl Plan {
@@ -244,23 +238,18 @@ impl Plan {
                 let (an, ay_j, ax_j) = if self.direct { (n, y, x0) } else { (n - n0, y - y0, 0) };
                 let iy = if self.k == 0 { 0 } else { (ay_j * ay.stride) as isize + base_y };
                 let ix = if self.k == 0 { 0 } else { (ax_j * ax.stride) as isize + base_x };
-                let mut a =
-                    an * image + iy as usize * row + ix as usize * pixel + if self.direct { p.in_c0 } else { 0 };
+                let a = an * image + iy as usize * row + ix as usize * pixel + if self.direct { p.in_c0 } else { 0 };
                 let oy = ay.start + y * ay.step;
                 let ox = ax.start + x0 * ax.step;
-                let mut o = ((n * ay.out_len + oy) * ax.out_len + ox) * p.out_ld + p.out_c0;
-                for _ in x0..x1 {
-                    s.a_off.push(a);
-                    s.y_off.push(o);
-                    a += ax.stride * pixel;
-                    o += ax.step * p.out_ld;
-                }
+                let o = ((n * ay.out_len + oy) * ax.out_len + ox) * p.out_ld + p.out_c0;
+                s.a_off.extend((0..x1 - x0).map(|j| a + j * ax.stride * pixel));
+                s.y_off.extend((0..x1 - x0).map(|j| o + j * ax.step * p.out_ld));
             }
         }
         if self.direct {
             return x;
         }
-        grow(&mut s.strip, self.size[0] * image);
+        s.strip.grow(self.size[0] * image);
         let top = (y0 * ay.stride) as isize + ay.low();
         let left = (x0 * ax.stride) as isize + ax.low();
         let height = (y1 - y0 - 1) * ay.stride + ay.span();

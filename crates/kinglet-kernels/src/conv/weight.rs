@@ -10,11 +10,11 @@
 use std::ops::Range;
 
 use super::gemm::{Segment, lanes, panel_count, panel_width};
-use super::plan::{Plan, Scratch, grow, with_floats, with_scratch};
+use super::plan::{Plan, Scratch, with_floats, with_scratch};
 use super::{ConvShape, forward_problem};
-use crate::dispatch;
 use crate::simd::Simd;
 use crate::threads::{SendPtr, parallel_chunks_mut, parallel_for};
+use crate::{AlignedVec, dispatch};
 
 /// Columns of `dY` packed side by side: a multiple of every row count of the micro-kernel.
 const GROUP: usize = 12;
@@ -371,8 +371,8 @@ unsafe fn add_tile(
     with_scratch(|s| {
         let a = plan.load(tile, x, s);
         let Scratch { a_off, y_off, pack_a, pack_b, .. } = s;
-        grow(pack_a, (a_off.len() + 1) * 3 * lanes * SWEEP);
-        grow(pack_b, a_off.len() * n.next_multiple_of(GROUP));
+        pack_a.grow((a_off.len() + 1) * 3 * lanes * SWEEP);
+        pack_b.grow(a_off.len() * n.next_multiple_of(GROUP));
         let work = Part {
             a,
             a_off,
@@ -396,7 +396,7 @@ unsafe fn add_tile(
 
 /// Sums of `dz^T * x` over rows that come chunk by chunk, with a part for every task.
 pub(crate) struct ProductSums {
-    partial: Vec<f32>,
+    partial: AlignedVec,
     tasks: usize,
     n: usize,
     k: usize,
@@ -408,7 +408,7 @@ impl ProductSums {
     /// Zeros for `n` columns of `dz` and `k` of `x`.
     pub fn new(tasks: usize, n: usize, k: usize) -> Self {
         let ld = k.next_multiple_of(lanes());
-        let mut partial = vec![0.0f32; tasks * n * ld];
+        let mut partial = AlignedVec::zeros(tasks * n * ld);
         let out = SendPtr(partial.as_mut_ptr());
         ProductSums { partial, tasks, n, k, ld, out }
     }

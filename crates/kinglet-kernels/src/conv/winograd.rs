@@ -20,7 +20,7 @@
 use std::sync::OnceLock;
 
 use super::gemm::{Tile, gemm_tile, lanes, panel_count};
-use super::plan::{Plan, Scratch, grow, with_floats, with_scratch};
+use super::plan::{Plan, Scratch, with_floats, with_scratch};
 use super::{PackedConv, forward_problem};
 use crate::elementwise::{load_n, store_n};
 use crate::infer::finish::finish;
@@ -265,8 +265,8 @@ impl Winograd {
                 let first = task * tiles;
                 let count = tiles.min(self.tiles - first);
                 with_scratch(|s| {
-                    grow(&mut s.strip, count * points * c_in);
-                    grow(&mut s.pack_b, count * points * c_out);
+                    s.strip.grow(count * points * c_in);
+                    s.pack_b.grow(count * points * c_out);
                     let (v, m) = (s.strip.as_mut_ptr(), s.pack_b.as_mut_ptr());
                     // SAFETY: the buffers hold `count` tiles; the caller's promise; tasks write different tiles.
                     unsafe {

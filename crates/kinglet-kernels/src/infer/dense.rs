@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::{Place, check_apart};
 use crate::conv::gemm::{Tile, gemm_tile, lanes, panel_count};
-use crate::conv::plan::{Plan, Scratch, grow, with_scratch};
+use crate::conv::plan::{Plan, Scratch, with_scratch};
 use crate::conv::{PackedConv, forward_problem};
 use crate::elementwise::{load_n, store_n};
 use crate::simd::Simd;
@@ -67,7 +67,7 @@ pub fn padded_bias(s: &ConvShape, bias: Option<&[f32]>) -> Arc<[f32]> {
 }
 
 /// Rows of a tile, so that its inputs and outputs stay in the second-level cache, beside weights that may.
-fn row_target(k: usize, n: usize) -> usize {
+pub(super) fn row_target(k: usize, n: usize) -> usize {
     let floats = 64 * 1024 - (k * n / 2).min(24 * 1024);
     (floats / (k.min(288) + n).max(1)).clamp(48, 384) / 12 * 12
 }
@@ -231,11 +231,9 @@ impl Dense {
         let last = (first + plan.size[2]).min(plan.p.axes[1].count);
         s.a_off.clear();
         s.y_off.clear();
-        grow(&mut s.strip, plan.size[2] * c);
-        for pixel in first..last {
-            s.a_off.push((pixel - first) * c);
-            s.y_off.push(pixel * self.y.ld);
-        }
+        s.strip.grow(plan.size[2] * c);
+        s.a_off.extend((0..last - first).map(|row| row * c));
+        s.y_off.extend((first..last).map(|pixel| pixel * self.y.ld));
         let mut at = first;
         while at < last {
             // Pixels of one image share a gate.

@@ -11,13 +11,13 @@ use super::dense::SMALL;
 use super::finish::finish;
 use super::{Place, check_apart};
 use crate::conv::gemm::{Tile, gemm_tile, lanes, panel_count};
-use crate::conv::plan::{Plan, Scratch, grow, with_scratch};
+use crate::conv::plan::{Plan, Scratch, with_scratch};
 use crate::conv::{PackedConv, forward_problem};
 use crate::depthwise::opaque;
 use crate::elementwise::{load_n, store_n};
 use crate::simd::Simd;
 use crate::threads::{SendPtr, parallel_for};
-use crate::{Activation, ConvShape, dispatch};
+use crate::{Activation, AlignedVec, ConvShape, dispatch};
 
 /// Floats of a strip that is computed: 336 KiB of the second-level cache.
 const COMPUTED: usize = 84 * 1024;
@@ -27,11 +27,12 @@ const COPIED: usize = 8 * 1024;
 /// Weights of a depthwise convolution, tap by tap, with its bias.
 #[derive(Debug, Clone)]
 pub struct Taps {
-    /// `[kh * kw, c]`.
-    weight: Arc<[f32]>,
-    /// `[c]`.
-    bias: Arc<[f32]>,
+    /// `[kh * kw, ld]`, then the bias, `[ld]`: zeros from `c` on.
+    values: Arc<AlignedVec>,
+    taps: usize,
     c: usize,
+    /// `c` padded to whole vectors.
+    ld: usize,
 }
 
 impl Taps {
@@ -42,16 +43,20 @@ impl Taps {
     pub fn new(weight: &[f32], bias: Option<&[f32]>, c: usize) -> Taps {
         assert!(weight.len().is_multiple_of(c.max(1)) && bias.is_none_or(|b| b.len() == c), "depthwise: weights");
         let taps = weight.len() / c.max(1);
-        let mut by_tap = vec![0.0; weight.len()];
+        let ld = c.next_multiple_of(lanes());
+        let mut values = AlignedVec::zeros((taps + 1) * ld);
         for (ch, kernel) in weight.chunks_exact(taps.max(1)).enumerate() {
-            kernel.iter().enumerate().for_each(|(tap, &w)| by_tap[tap * c + ch] = w);
+            kernel.iter().enumerate().for_each(|(tap, &w)| values[tap * ld + ch] = w);
         }
-        Taps { weight: by_tap.into(), bias: bias.map_or_else(|| vec![0.0; c].into(), Arc::from), c }
+        if let Some(bias) = bias {
+            values[taps * ld..][..c].copy_from_slice(bias);
+        }
+        Taps { values: values.into(), taps, c, ld }
     }
 
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        4 * (self.weight.len() + self.bias.len())
+        4 * self.values.len()
     }
 }
 
@@ -142,7 +147,7 @@ impl Depthwise {
         expand: Option<Expand>,
     ) -> Depthwise {
         assert!(s.is_depthwise() || (s.c_in == 1 && s.c_out == 1), "depthwise: {s:?}");
-        assert_eq!(taps.weight.len(), s.c_in * s.kernel[0] * s.kernel[1], "depthwise: weights of {s:?}");
+        assert_eq!(taps.taps, s.kernel[0] * s.kernel[1], "depthwise: weights of {s:?}");
         assert!(taps.c == s.c_in && y.c == s.c_in, "depthwise: channels of {s:?}");
         let [x_rows, y_rows] = [s.input, s.output].map(|[h, w]| s.batch * h * w);
         check_apart("depthwise", &x, x_rows, &y, y_rows);
@@ -232,15 +237,17 @@ impl Depthwise {
         let left = -(s.padding[1] as isize);
         let (y0, y1) = inside(top, height, ih);
         let (x0, x1) = inside(left, width, iw);
-        let line = width * c;
-        grow(&mut scratch.strip, height * line);
+        // Pixels of whole vectors, so that none straddles two cache lines.
+        let pixel = c.next_multiple_of(lanes());
+        let line = width * pixel;
+        scratch.strip.grow(height * line);
         let strip = &mut scratch.strip[..height * line];
         strip[..y0 * line].fill(0.0);
         strip[y1 * line..].fill(0.0);
         if x0 > 0 || x1 < width {
             for row in strip[y0 * line..y1 * line].chunks_exact_mut(line) {
-                row[..x0 * c].fill(0.0);
-                row[x1 * c..].fill(0.0);
+                row[..x0 * pixel].fill(0.0);
+                row[x1 * pixel..].fill(0.0);
             }
         }
         // SAFETY: rows and columns lie in the map and in the strip; the caller's promise.
@@ -253,13 +260,10 @@ impl Depthwise {
                 scratch.a_off.clear();
                 scratch.y_off.clear();
                 for row in y0..y1 {
-                    let pixel = at(row);
-                    for j in 0..x1 - x0 {
-                        scratch.a_off.push((pixel + j) * self.x.ld);
-                        scratch.y_off.push(row * line + (x0 + j) * c);
-                    }
+                    let first = at(row);
+                    scratch.a_off.extend((0..x1 - x0).map(|j| (first + j) * self.x.ld));
+                    scratch.y_off.extend((x0..x1).map(|x| row * line + x * pixel));
                 }
-                let columns = c.next_multiple_of(lanes());
                 let t = Tile {
                     a: arena.add(self.x.at),
                     a_off: &scratch.a_off,
@@ -267,11 +271,11 @@ impl Depthwise {
                     y_off: &scratch.y_off,
                     b: e.weights.data.as_ptr().add(c0 * plan.k),
                     k: plan.k,
-                    n: c,
+                    n: pixel,
                     segments: &plan.segments,
                     blocks: &plan.blocks,
-                    panels: 0..panel_count(columns / lanes()),
-                    row_chunk: if plan.k * columns <= 4096 { 24 } else { 96 },
+                    panels: 0..panel_count(pixel / lanes()),
+                    row_chunk: if plan.k * pixel <= 4096 { 24 } else { 96 },
                     bias: e.bias.as_ptr().add(c0),
                     stats: std::ptr::null_mut(),
                     accumulate: false,
@@ -283,14 +287,14 @@ impl Depthwise {
             } else {
                 for row in y0..y1 {
                     let mut from = arena.add(self.x.at + at(row) * self.x.ld + c0).cast_const();
-                    let mut to = strip.as_mut_ptr().add(row * line + x0 * c);
-                    if self.x.ld == c {
+                    let mut to = strip.as_mut_ptr().add(row * line + x0 * pixel);
+                    if self.x.ld == pixel && c == pixel {
                         std::ptr::copy_nonoverlapping(from, to, (x1 - x0) * c);
                         continue;
                     }
                     for _ in x0..x1 {
                         std::ptr::copy_nonoverlapping(from, to, c);
-                        (from, to) = (from.wrapping_add(self.x.ld), to.wrapping_add(c));
+                        (from, to) = (from.wrapping_add(self.x.ld), to.wrapping_add(pixel));
                     }
                 }
             }
@@ -305,14 +309,15 @@ impl Depthwise {
             let work = Strip {
                 strip: strip.as_ptr(),
                 line,
+                pixel,
                 c,
                 y: arena.add(self.y.at + (image * oh + first) * ow * self.y.ld + c0),
                 y_ld: self.y.ld,
                 rows,
                 columns: ow,
-                taps: self.taps.weight.as_ptr().add(c0),
-                taps_ld: s.c_in,
-                bias: self.taps.bias.as_ptr().add(c0),
+                taps: self.taps.values.as_ptr().add(c0),
+                taps_ld: self.taps.ld,
+                bias: self.taps.values.as_ptr().add(self.taps.taps * self.taps.ld + c0),
                 kernel: s.kernel,
                 stride: s.stride,
                 dilation: s.dilation,
@@ -327,8 +332,9 @@ impl Depthwise {
 /// A strip and where its outputs go.
 struct Strip {
     strip: *const f32,
-    /// Floats of a row of the strip.
+    /// Floats of a row of the strip, and of a pixel: whole vectors.
     line: usize,
+    pixel: usize,
     c: usize,
     y: *mut f32,
     y_ld: usize,
@@ -375,7 +381,7 @@ unsafe fn lines<S: Simd, const K: usize, const A: usize>(p: &Strip) {
         while x < p.columns {
             // SAFETY: the tile's inputs lie in the strip, its outputs in the row.
             unsafe {
-                let from = p.strip.add(row * p.stride[0] * p.line + x * advance * p.c);
+                let from = p.strip.add(row * p.stride[0] * p.line + x * advance * p.pixel);
                 let to = p.y.add((row * p.columns + x) * p.y_ld);
                 x += match p.columns - x {
                     8.. if K > 0 => tile::<S, K, A, 8>(p, from, to),
@@ -395,16 +401,9 @@ unsafe fn tile<S: Simd, const K: usize, const A: usize, const T: usize>(
     from: *const f32,
     to: *mut f32,
 ) -> usize {
-    let mut i = 0;
-    // SAFETY: the caller's promise, channels `i..i + LANES` and then what remains.
-    unsafe {
-        while i + S::LANES <= p.c {
-            vector::<S, K, A, T>(p, from.add(i), to.add(i), i, S::LANES);
-            i += S::LANES;
-        }
-        if i < p.c {
-            vector::<S, 0, 1, T>(p, from.add(i), to.add(i), i, p.c - i);
-        }
+    for i in (0..p.c).step_by(S::LANES) {
+        // SAFETY: the caller's promise.
+        unsafe { vector::<S, K, A, T>(p, from.add(i), to.add(i), i, S::LANES.min(p.c - i)) };
     }
     T
 }
@@ -417,18 +416,18 @@ unsafe fn vector<S: Simd, const K: usize, const A: usize, const T: usize>(
     i: usize,
     k: usize,
 ) {
-    // SAFETY: the caller's promise: `k` channels from `i` of every place.
+    // SAFETY: the caller's promise: `k` channels from `i` of every output; strip and taps have whole vectors.
     unsafe {
-        let mut acc = [[load_n::<S>(p.bias.add(i), k)]; T];
+        let mut acc = [[S::load(p.bias.add(i))]; T];
         let mut tap = p.taps.add(i);
         let mut row = from;
         for _ in 0..p.kernel[0] {
             if K == 0 {
                 for j in 0..p.kernel[1] {
-                    let w = load_n::<S>(tap.add(j * p.taps_ld), k);
-                    let at = row.add(j * p.dilation[1] * p.c);
+                    let w = S::load(tap.add(j * p.taps_ld));
+                    let at = row.add(j * p.dilation[1] * p.pixel);
                     for (t, acc) in acc.iter_mut().enumerate() {
-                        acc[0] = S::fma(load_n::<S>(at.add(t * p.stride[1] * p.c), k), w, acc[0]);
+                        acc[0] = S::fma(S::load(at.add(t * p.stride[1] * p.pixel)), w, acc[0]);
                     }
                 }
             } else {
@@ -443,7 +442,7 @@ unsafe fn vector<S: Simd, const K: usize, const A: usize, const T: usize>(
                     ($($n:literal)*) => {$(
                         if $n < (T - 1) * A + K {
                             if $n > 0 {
-                                at = opaque(at.add(p.c));
+                                at = opaque(at.add(p.pixel));
                             }
                             let v = S::load(at);
                             for (j, &w) in w.iter().enumerate() {

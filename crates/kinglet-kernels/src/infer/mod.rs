@@ -5,9 +5,9 @@
 //! that what it writes and what it reads do not overlap, and on every run that the arena is long enough; it allocates
 //! nothing.
 
-mod arena;
 mod dense;
 mod depthwise;
+mod detect;
 pub(crate) mod finish;
 mod maps;
 mod plain;
@@ -15,9 +15,9 @@ mod squeeze;
 mod winograd;
 
 pub use crate::conv::winograd::WinogradWeights;
-pub use arena::Arena;
 pub use dense::{Dense, Gate, padded_bias};
 pub use depthwise::{Depthwise, Expand, Taps};
+pub use detect::{DetectConv, DetectWeights};
 pub use maps::{Affine, Focus, Pool, Repeat, Sum, ZeroBorder};
 pub use plain::{Plain, Work};
 pub use squeeze::{Linear, Scale, Squeeze};

@@ -128,6 +128,51 @@ fn dense_agrees_with_the_reference() {
 }
 
 #[test]
+fn a_head_level_has_class_scores_where_an_object_may_be() {
+    // Pixels, input channels, anchors, classes; the second has a reduction of several blocks.
+    let shapes = [(1, 3, 1, 1), (35, 310, 3, 80), (200, 24, 3, 7), (1300, 64, 2, 17), (50, 20, 3, 0)];
+    each_isa(|| {
+        for (pixels, c_in, anchors, nc) in shapes {
+            let values = 5 + nc;
+            let s = square(1, [1, pixels], [c_in, anchors * values], 1, 1, 1);
+            let (x, w, b) = (random(1, s.input_len()), random(2, s.weight_len()), random(3, s.c_out));
+            let want = reference_conv(&s, &x, &w, &b, Activation::Identity);
+            let weights = Arc::new(DetectWeights::new(&w, Some(&b), c_in, nc));
+            let mut objectness: Vec<f32> = want.iter().skip(4).step_by(values).copied().collect();
+            objectness.sort_by(f32::total_cmp);
+            // Between two values, so that rounding decides nothing.
+            let middle = objectness[objectness.len() * 2 / 3..].windows(2).next().map_or(0.0, |v| (v[0] + v[1]) / 2.0);
+            for (least, gap) in [(f32::NEG_INFINITY, 0), (middle, 3), (f32::INFINITY, 16)] {
+                let mut bench = Bench::new();
+                let [px, py] = [c_in, anchors * values].map(|c| bench.place(pixels, c, gap));
+                bench.put(px, &x);
+                let step = DetectConv::new(pixels, Arc::clone(&weights), px, py);
+                let mut got = bench.run(py, pixels, 0..0, |arena| step.run(arena, least));
+                for (got, want) in got.chunks_exact_mut(values).zip(want.chunks_exact(values)) {
+                    if want[4] <= least {
+                        assert!(got[5..].iter().all(|&v| v == MARK), "scores where no object may be");
+                        got[5..].copy_from_slice(&want[5..]);
+                    }
+                }
+                close(&got, &want, &format!("{pixels} pixels, {c_in} channels, {anchors} x {values}, least {least}"));
+            }
+        }
+    });
+}
+
+#[test]
+fn an_objectness_that_is_not_a_number_gets_class_scores() {
+    let (w, b) = ([1.0; 7], [0.0, 0.0, 0.0, 0.0, f32::NAN, 2.0, 3.0]);
+    let mut bench = Bench::new();
+    let [px, py] = [1, 7].map(|c| bench.place(1, c, 0));
+    bench.put(px, &[1.0]);
+    let step = DetectConv::new(1, Arc::new(DetectWeights::new(&w, Some(&b), 1, 2)), px, py);
+    let got = bench.run(py, 1, 0..0, |arena| step.run(arena, 0.0));
+    assert!(got[4].is_nan());
+    assert_eq!(got[5..], [3.0, 4.0]);
+}
+
+#[test]
 fn a_residual_may_lie_where_the_output_goes() {
     let s = square(1, [6, 5], [8, 10], 3, 1, 1);
     let (x, w, r) = (random(1, s.input_len()), random(2, s.weight_len()), random(4, s.output_len()));

@@ -1,4 +1,6 @@
 //! YOLOv5's C3Ghost: C3 with ghost bottlenecks.
+//!
+//! Source: Han et al. 2020, arXiv:1911.11907, in YOLOv5's form.
 
 use super::GhostBottleneck;
 use super::bottleneck::{TAIL_ARGUMENTS, Tail, tail};

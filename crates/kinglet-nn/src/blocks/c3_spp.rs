@@ -1,4 +1,6 @@
 //! YOLOv5's C3SPP: C3 with spatial pyramid pooling.
+//!
+//! Source: He et al. 2014, arXiv:1406.4729, inside C3.
 
 use super::Spp;
 use super::bottleneck::hidden_width;

@@ -1,4 +1,6 @@
 //! YOLOv5's C3TR: C3 with a transformer.
+//!
+//! Source: Vaswani et al. 2017, arXiv:1706.03762, in YOLOv5's form: see `transformer`.
 
 use super::bottleneck::{TAIL_ARGUMENTS, Tail, tail};
 use super::c3::CrossStage;

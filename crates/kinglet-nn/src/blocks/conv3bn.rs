@@ -1,4 +1,6 @@
 //! The tutorial's stem: a 3x3 convolution with BatchNorm and h-swish.
+//!
+//! Source: Howard et al. 2019, arXiv:1905.02244, as the tutorial writes it.
 
 use crate::{Block, Conv, Recorder};
 use kinglet_spec::{ArgCursor, Context, Shape, SpecErrorKind, one_input};

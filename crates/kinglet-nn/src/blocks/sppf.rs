@@ -1,4 +1,6 @@
 //! YOLOv5's SPPF: SPP with equal result from chained pools.
+//!
+//! Source: He et al. 2014, arXiv:1406.4729, in YOLOv5's form.
 
 use super::spp::odd_window;
 use crate::{Block, Conv, Recorder};

@@ -62,6 +62,31 @@ fn compare(detector: &mut Detector, size: [usize; 3], what: &str) -> Vec<Vec<f32
     raw.levels.iter().map(|l| l.to_vec()).collect()
 }
 
+#[test]
+fn a_threshold_changes_no_row_above_it() {
+    let (_, text) = models().into_iter().find(|(name, _)| name == "yolov5n").unwrap();
+    let mut detector = Detector::new(build(&text, "yolov5n", 7));
+    let (head, size) = (detector.model().head(), [2, 96, 160]);
+    let images = images(size);
+    let raw = detector.forward(&images, size).unwrap();
+    let all: Vec<Vec<f32>> = (0..2).map(|i| head.decode(&raw.levels, &raw.shapes, i)).collect();
+    let mut objectness: Vec<f32> = all.iter().flatten().skip(4).step_by(12).copied().collect();
+    objectness.sort_by(f32::total_cmp);
+    for share in [0.0, 0.5, 0.99] {
+        let conf = objectness[(objectness.len() as f64 * share) as usize];
+        // Other programs have left their values where class scores are not computed.
+        detector.forward(&vec![0.3; images.len()], size).unwrap();
+        let (rows, _) = detector.predict(&images, size, conf).unwrap();
+        for (rows, all) in rows.iter().zip(&all) {
+            let above = |rows: &[f32]| -> Vec<f32> {
+                rows.chunks_exact(12).filter(|row| row[4] > conf).flatten().copied().collect()
+            };
+            assert_eq!(above(rows), above(all), "above {conf}");
+            assert!(!above(rows).is_empty());
+        }
+    }
+}
+
 fn models() -> Vec<(String, String)> {
     let mut models: Vec<(String, String)> = std::fs::read_dir(root().join("zoo/models"))
         .unwrap()

@@ -71,6 +71,44 @@ fn swapping_gives_what_naming_gives() {
 }
 
 #[test]
+fn comments_stay_with_their_rows() {
+    let row = |line: &str| YOLOV5S.lines().find(|l| l.contains(line)).expect("a row").to_owned();
+    let (stem, deepest, detect) = (row("# 0 P1/2"), row("# 8"), row("# 24"));
+    let text = YOLOV5S
+        .replace(&stem, "  # the stem\n  - [-1, 1, Conv, [64, 6, 2, 2]] # 0-P1/2 keeps # edges")
+        .replace(&deepest, &format!("  # deep\n{}", deepest.replace("# 8", "# the 3 deepest")))
+        .replace(
+            &detect,
+            "\n  # the head\n  # proper\n  - [[17, 20, 23], 1, Detect, [nc, anchors]] # Detect(P3, P4, P5)",
+        );
+    let inserted = change(&text, Edit::Insert { at: 1, number: 1, with: "Conv [32, 3, 1]" }).yaml;
+    let around = |yaml: &str, row: &str| {
+        let lines: Vec<&str> = yaml.lines().collect();
+        let at = lines.iter().position(|line| line.contains(row)).expect("a row");
+        let above = lines[..at].iter().rev().take_while(|l| l.trim_start().starts_with('#')).count();
+        (lines[at - above..at].join("|"), lines[at].split_once(" # ").map_or("", |(_, comment)| comment).to_owned())
+    };
+    let pair = |above: &str, behind: &str| (above.to_owned(), behind.to_owned());
+    assert_eq!(around(&inserted, "[64, 6, 2, 2]"), pair("  # the stem", "0 P1/2 keeps # edges"));
+    assert_eq!(around(&inserted, "[-1, 3, C3, [1024]]"), pair("  # deep", "9 the 3 deepest"));
+    assert_eq!(around(&inserted, "Detect"), pair("  # the head|  # proper", "25 Detect(P3, P4, P5)"));
+    assert!(around(&inserted, "[32, 3, 1]").1.starts_with('1'), "{inserted}");
+    // Of a row that is replaced, and of rows that go with their backbone, nothing is left.
+    let replaced = change(&text, Edit::Replace { row: 0, number: 1, with: "Conv [64, 3, 2]" }).yaml;
+    assert_eq!(around(&replaced, "[64, 3, 2]"), pair("", "0 P1/2"));
+    let swapped = change(&text, Edit::Backbone { text: SMALL, file: "small.yaml" }).yaml;
+    assert!(!swapped.contains("stem") && !swapped.contains("deep"), "{swapped}");
+    assert_eq!(around(&swapped, "Detect"), pair("  # the head|  # proper", "26 Detect(P3, P4, P5)"));
+    // Rows in one list in brackets, as YOLOv5's own files have them.
+    let flow = "nc: 1\nanchors: [[4, 5]]\nbackbone:\n  # [from, number, module, args]\n  [[-1, 1, Conv, [8, 3, 8]],  # 0-P3/8\n   [-1, 1, \
+                Conv, [8, 1, 1]],  # same size\n  ]\nhead:\n  [[[1], 1, Detect, [nc, anchors]],  # 2 (P3/8-small)\n  ]\n";
+    let changed = change(flow, Edit::Insert { at: 0, number: 1, with: "Conv [4, 3, 1]" }).yaml;
+    assert_eq!(around(&changed, "[8, 1, 1]"), pair("", "2 P3/8 same size"));
+    assert_eq!(around(&changed, "Detect"), pair("", "3"));
+    assert_eq!(changed.matches("[from, number, module, args]").count(), 1, "{changed}");
+}
+
+#[test]
 fn a_head_may_name_levels_in_any_file() {
     let by_level = YOLOV5S.replace("[[-1, 6], 1", "[[-1, P4], 1").replace("[[-1, 4], 1", "[[-1, P3], 1");
     assert_ne!(by_level, YOLOV5S);

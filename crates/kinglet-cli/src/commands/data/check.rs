@@ -6,6 +6,7 @@ use crate::commands::load_weights;
 use crate::errors::CliError;
 use crate::findings::{self, grouped};
 use crate::printer::{Printer, counted};
+use crate::table::table;
 use crate::zoo;
 use kinglet_data::check::{Level, LevelFit, blockers, fit_levels, orphans, same_pictures};
 use kinglet_data::fix::{Fixed, fix};
@@ -54,7 +55,7 @@ pub(super) fn run(args: CheckArgs, printer: &Printer) -> Result<ExitCode, CliErr
         printer.result("across the data set:");
         tell(&extra, args.verbose, printer);
     }
-    balance(sets).iter().for_each(|line| printer.result(line));
+    printer.result(&format!("\n{}", balance(sets)));
     let fit = sets.iter().find(|set| set.split == Split::Train).map(|set| fit_levels(set, levels, args.imgsz));
     if let Some(fit) = &fit {
         level_lines(fit, &args.model).iter().for_each(|line| printer.result(line));
@@ -115,44 +116,44 @@ fn tell_fixed(done: &Fixed, printer: &Printer) {
 }
 
 /// Boxes of each class in each split, and their share of the first.
-fn balance(sets: &[Dataset]) -> Vec<String> {
-    let Some(first) = sets.first() else { return Vec::new() };
-    let total: usize = first.summary.boxes.max(1);
-    let mut head = format!("\n{:>22}", "class");
-    sets.iter().for_each(|set| head.push_str(&format!("{:>10}", set.split.key())));
-    let mut lines = vec![head + &format!("{:>10}", format!("of {}", first.split.key()))];
-    for (class, name) in first.names.iter().enumerate() {
-        let mut line = format!("{name:>22}");
-        for set in sets {
-            line.push_str(&format!("{:>10}", set.summary.boxes_per_class[class]));
-        }
-        let share = first.summary.boxes_per_class[class] as f64 / total as f64;
-        line.push_str(&format!("{:>8.1} %", share * 100.0));
-        if first.summary.boxes_per_class[class] == 0 {
-            line.push_str("  never seen in training");
-        }
-        lines.push(line);
-    }
-    lines
+fn balance(sets: &[Dataset]) -> String {
+    let Some(first) = sets.first() else { return String::new() };
+    let counts = |set: &Dataset, class: usize| set.summary.boxes_per_class[class];
+    let row = |(class, name): (usize, &String)| {
+        let boxes = sets.iter().map(|set| counts(set, class).to_string());
+        let remark = if counts(first, class) == 0 { "never seen in training" } else { "" };
+        let last = [percent(counts(first, class), first.summary.boxes), remark.to_owned()];
+        std::iter::once(name.clone()).chain(boxes).chain(last).collect::<Vec<_>>()
+    };
+    let splits = sets.iter().map(|set| set.split.key());
+    let head: Vec<&str> = std::iter::once("boxes of a class").chain(splits).chain(["share", ""]).collect();
+    table(&head, &first.names.iter().enumerate().map(row).collect::<Vec<_>>())
 }
 
+fn percent(count: usize, of: usize) -> String {
+    format!("{:.1} %", count as f64 * 100.0 / of.max(1) as f64)
+}
+
+/// The boxes that are as large as each level's cells, and what fits none.
 fn level_lines(fit: &LevelFit, model: &str) -> Vec<String> {
-    let share = |count: usize| count as f64 * 100.0 / fit.boxes.max(1) as f64;
-    let mut lines = vec![format!("\nboxes of `train` at {} px against the levels of {model}:", fit.img)];
-    lines.push(format!("{:>10}{:>10}{:>10}  anchors (pixels)", "stride", "boxes", "share"));
-    for Level { stride, anchors, boxes } in &fit.levels {
+    let row = |Level { stride, anchors, boxes }: &Level| {
         let anchors: Vec<String> = anchors.iter().map(|[w, h]| format!("{w:.0}x{h:.0}")).collect();
-        lines.push(format!("{stride:>10}{boxes:>10}{:>8.1} %  {}", share(*boxes), anchors.join(" ")));
-    }
-    lines.push(format!(
-        "  {:.1} % have a fitting anchor; training computes others from the data at 98 % and below",
-        fit.fitting * 100.0
-    ));
+        vec![stride.to_string(), boxes.to_string(), percent(*boxes, fit.boxes), anchors.join(" ")]
+    };
+    let rows: Vec<Vec<String>> = fit.levels.iter().map(row).collect();
+    let mut lines = vec![
+        format!("\nboxes of `train` at {} px against the levels of {model}:", fit.img),
+        table(&["stride", "boxes", "share", "anchors (pixels)"], &rows),
+        format!(
+            "{:.1} % have a fitting anchor; training computes others from the data at 98 % and below",
+            fit.fitting * 100.0
+        ),
+    ];
     if fit.below_stride > 0 {
         lines.push(format!(
-            "  {} boxes ({:.1} %) are narrower than a cell of the finest level, {} of them under 3 px: a larger --img helps",
+            "{} boxes ({}) are narrower than a cell of the finest level, {} of them under 3 px: a larger --img helps",
             fit.below_stride,
-            share(fit.below_stride),
+            percent(fit.below_stride, fit.boxes),
             fit.tiny
         ));
     }
