@@ -60,8 +60,9 @@ pub(crate) fn choose(choice: &ModelChoice, default: Option<&str>, printer: &Prin
 }
 
 /// Gives BatchNorm the statistics of a few drawn pictures. With those of a fresh model the values fade from layer to layer
-/// until the outputs are the head's biases and nothing else, which no trained model does. With the pictures' alone, small maps
-/// of nearly equal values make rounding large.
+/// until the outputs are the head's biases and nothing else, which no trained model does. A tenth of the fresh variance stays:
+/// with the pictures' alone, channels of nearly equal values are blown up and rounding with them, from layer to layer. The
+/// outputs of two engines then differ by 1e-4 to 2e-3 of the largest value, and still by 1e-5 to 3e-4 with pictures of 256.
 fn calibrate(model: &mut Model) -> Result<(), CliError> {
     const PICTURES: usize = 2;
     let side = kinglet_runtime::raised(CALIBRATION_SIDE, model.max_stride());
