@@ -275,7 +275,7 @@ fn xml_cut_anywhere_leaves_its_image_out() {
     // What training is told where a class has no name.
     f.write("x.xml", voc(&object("cat", [10.0, 5.0, 30.0, 25.0], "")));
     let message = f.message(&open(&f, "", Split::Train).unwrap_err());
-    assert!(message.contains("labels of a class that `DIR/` does not name: 1; it names 2 (0: a, 1: b)"), "{message}");
+    assert!(message.contains("1 label has a class that `DIR/` does not name; it names 2 (0: a, 1: b)"), "{message}");
     assert!(message.contains("DIR/x.xml:4: class `cat`"), "{message}");
 }
 
