@@ -66,8 +66,12 @@ impl fmt::Display for Retreat {
     }
 }
 
+/// From here on a value counts as infinite. A state just below the largest float would be saved as sound and overflow in the
+/// first batch after every return to it.
+const LARGEST: f32 = 1e30;
+
 fn is_broken(values: &[f32]) -> bool {
-    values.iter().any(|v| !v.is_finite())
+    values.iter().any(|v| v.is_nan() || v.abs() > LARGEST)
 }
 
 /// `layer 4 (C3)`.
