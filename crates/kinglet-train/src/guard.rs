@@ -66,12 +66,12 @@ impl fmt::Display for Retreat {
     }
 }
 
-/// From here on a value counts as infinite. A state just below the largest float would be saved as sound and overflow in the
-/// first batch after every return to it.
-const LARGEST: f32 = 1e30;
+/// From here on a weight counts as infinite. The state that a run goes back to must bear another batch, and its statistics
+/// grow with the squares.
+const LARGEST_WEIGHT: f32 = 1e12;
 
 fn is_broken(values: &[f32]) -> bool {
-    values.iter().any(|v| v.is_nan() || v.abs() > LARGEST)
+    values.iter().any(|v| !v.is_finite())
 }
 
 /// `layer 4 (C3)`.
@@ -87,10 +87,12 @@ fn parameter(model: &Model, name: &str) -> String {
     }
 }
 
-/// The first of these values, in the model's order, that are not finite.
+/// The first of these values, in the model's order, that are not finite or, of a weight, as good as infinite.
 pub(crate) fn broken_values(model: &Model, values: &[Vec<f32>]) -> Option<String> {
     let mut all = model.params.iter().zip(values);
-    all.find(|(_, values)| is_broken(values)).map(|((_, p), _)| parameter(model, &p.name))
+    let too_large = |values: &[f32]| values.iter().any(|v| v.abs() > LARGEST_WEIGHT);
+    all.find(|((_, p), values)| is_broken(values) || p.kind.learns() && too_large(values))
+        .map(|((_, p), _)| parameter(model, &p.name))
 }
 
 /// Where a loss that is not finite comes from: a weight, the output of a layer, or the loss itself. Runs the batch once
