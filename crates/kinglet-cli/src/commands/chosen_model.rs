@@ -15,7 +15,7 @@ use std::path::Path;
 
 /// Side of the pictures that random parameters are calibrated with: small, not to show in the memory that is measured.
 const CALIBRATION_SIDE: usize = 64;
-/// Cells and anchors a possible object, about as trained models have on photographs.
+/// One cell and anchor in so many may hold an object: about what trained models find on photographs.
 const CELLS_AN_OBJECT: usize = 100;
 
 /// A model with values for its parameters.

@@ -24,7 +24,7 @@ const COMPUTED: usize = 84 * 1024;
 /// Floats of a strip that is copied: half of the first-level cache where a row is short enough.
 const COPIED: usize = 8 * 1024;
 
-/// Weights of a depthwise convolution, tap by tap, with its bias.
+/// Weights of a depthwise convolution, tap by tap, with its bias, for the instruction set in use.
 #[derive(Debug, Clone)]
 pub struct Taps {
     /// `[kh * kw, ld]`, then the bias, `[ld]`: zeros from `c` on.
@@ -33,6 +33,8 @@ pub struct Taps {
     c: usize,
     /// `c` padded to whole vectors.
     ld: usize,
+    /// Of these vectors.
+    lanes: usize,
 }
 
 impl Taps {
@@ -43,7 +45,8 @@ impl Taps {
     pub fn new(weight: &[f32], bias: Option<&[f32]>, c: usize) -> Taps {
         assert!(weight.len().is_multiple_of(c.max(1)) && bias.is_none_or(|b| b.len() == c), "depthwise: weights");
         let taps = weight.len() / c.max(1);
-        let ld = c.next_multiple_of(lanes());
+        let lanes = lanes();
+        let ld = c.next_multiple_of(lanes);
         let mut values = AlignedVec::zeros((taps + 1) * ld);
         for (ch, kernel) in weight.chunks_exact(taps.max(1)).enumerate() {
             kernel.iter().enumerate().for_each(|(tap, &w)| values[tap * ld + ch] = w);
@@ -51,7 +54,7 @@ impl Taps {
         if let Some(bias) = bias {
             values[taps * ld..][..c].copy_from_slice(bias);
         }
-        Taps { values: values.into(), taps, c, ld }
+        Taps { values: values.into(), taps, c, ld, lanes }
     }
 
     /// Bytes held.
@@ -192,6 +195,8 @@ impl Depthwise {
     /// If the arena is too short, or the instruction set changed since the weights were packed.
     pub fn run(&self, arena: &mut [f32]) {
         assert!(arena.len() >= self.end, "arena of {} floats instead of {}", arena.len(), self.end);
+        // The kernel loads whole vectors of the taps.
+        assert_eq!(self.taps.lanes, lanes(), "weights packed for another instruction set");
         if let Some((e, _)) = &self.expand {
             assert_eq!(e.weights.lanes, lanes(), "weights packed for another instruction set");
         }

@@ -1,10 +1,13 @@
 //! Every step against the scalar reference in `f64`, over awkward sizes, places with gaps, and instruction sets; nothing
 //! beside the output may change.
 
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::*;
 use crate::conv::PackedConv;
+use crate::conv::gemm::lanes;
 use crate::elementwise::Padding;
 use crate::elementwise::tests::{each_isa, random, same_bits};
 use crate::pooling::PoolShape;
@@ -123,6 +126,23 @@ fn dense_agrees_with_the_reference() {
                 let got = bench.run(py, y_rows, 0..0, |arena| step.run(arena));
                 close(&got, &want, &format!("{s:?} {activation:?}"));
             }
+        }
+    });
+}
+
+#[test]
+fn taps_of_other_vectors_are_refused() {
+    // Seven channels fill no vector: wider ones would be read past the end.
+    let s = square(1, [4, 4], [7, 7], 3, 1, 7);
+    let (w, made) = (random(2, s.weight_len()), RefCell::new(Vec::new()));
+    each_isa(|| {
+        let mut made = made.borrow_mut();
+        let mut bench = Bench::new();
+        let [px, py] = [0, 1].map(|_| bench.place(16, 7, 0));
+        made.push((lanes(), Depthwise::new(&s, Taps::new(&w, None, 7), Activation::Relu, px, py, None), bench.arena));
+        for (of, step, arena) in made.iter_mut() {
+            let ran = catch_unwind(AssertUnwindSafe(|| step.run(arena)));
+            assert_eq!(ran.is_ok(), *of == lanes(), "taps of {of} lanes, run with {}", lanes());
         }
     });
 }
