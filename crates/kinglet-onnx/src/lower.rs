@@ -272,17 +272,13 @@ impl<'a> Builder<'a> {
         match activation {
             Activation::Identity => x.to_owned(),
             Activation::Relu => self.node("Relu", name, &[x], vec![]),
-            Activation::Relu6 => {
-                let low = self.floats(format!("{name}.min"), &[], vec![0.0]);
-                let high = self.floats(format!("{name}.max"), &[], vec![6.0]);
-                self.node("Clip", name, &[x, &low, &high], vec![])
-            }
+            Activation::Relu6 => self.clip([0.0, 6.0], x, name),
             Activation::LeakyRelu(slope) => self.node("LeakyRelu", name, &[x], vec![("alpha", Float(slope))]),
-            Activation::HardSigmoid => self.hard_sigmoid(SIXTH_AND_HALF, x, name),
+            Activation::HardSigmoid => self.hard_sigmoid(x, name),
             // The operator of its own came with set 14.
             Activation::HardSwish if self.opset >= 14 => self.node("HardSwish", name, &[x], vec![]),
             Activation::HardSwish => {
-                let gate = self.hard_sigmoid(SIXTH_AND_HALF, x, &format!("{name}.gate"));
+                let gate = self.hard_sigmoid(x, &format!("{name}.gate"));
                 self.node("Mul", name, &[x, &gate], vec![])
             }
             Activation::Sigmoid => self.node("Sigmoid", name, &[x], vec![]),
@@ -299,8 +295,15 @@ impl<'a> Builder<'a> {
     }
 
     /// The operator's own default slope is 0.2, so it is always written.
-    fn hard_sigmoid(&mut self, [slope, offset]: [f32; 2], x: &str, name: &str) -> String {
+    fn hard_sigmoid(&mut self, x: &str, name: &str) -> String {
+        let [slope, offset] = SIXTH_AND_HALF;
         self.node("HardSigmoid", name, &[x], vec![("alpha", Float(slope)), ("beta", Float(offset))])
+    }
+
+    fn clip(&mut self, [low, high]: [f32; 2], x: &str, name: &str) -> String {
+        let low = self.floats(format!("{name}.min"), &[], vec![low]);
+        let high = self.floats(format!("{name}.max"), &[], vec![high]);
+        self.node("Clip", name, &[x, &low, &high], vec![])
     }
 
     fn max_pool(&mut self, pool: &MaxPool, x: &str, name: &str) -> String {
@@ -409,9 +412,10 @@ impl<'a> Builder<'a> {
         let mean = self.node("GlobalAveragePool", format!("{name}.pool"), &[x], vec![]);
         let hidden = self.linear(op.reduce, [op.hidden, x_shape.c], &mean, [1.0, 0.0]);
         let hidden = self.activation(Activation::Relu, &hidden, &format!("{name}.act"));
-        // x / 6 + 1/2 is in the layer: OpenCV (4.6, 5.0) takes a `HardSigmoid` of this slope before any product for h-swish.
+        // h-sigmoid with x / 6 + 1/2 in the layer: OpenCV (4.6, 5.0) takes a `HardSigmoid` of this slope before any product for
+        // h-swish, and OpenVINO (2026.4) computes one of another slope as if it had this one.
         let gate = self.linear(op.expand, [x_shape.c, op.hidden], &hidden, SIXTH_AND_HALF);
-        let gate = self.hard_sigmoid([1.0, 0.0], &gate, &format!("{name}.gate"));
+        let gate = self.clip([0.0, 1.0], &gate, &format!("{name}.gate"));
         let y = self.node("Mul", format!("{name}.scale"), &[x, &gate], vec![]);
         self.activation(op.activation, &y, &format!("{name}.scale.act"))
     }
