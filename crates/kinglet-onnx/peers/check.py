@@ -1,8 +1,8 @@
-"""Exported files in other people's engines: onnx.checker, ONNX Runtime and OpenCV against `kinglet detect`.
+"""Exported files in other people's engines: ONNX Runtime against `kinglet detect`, OpenCV and OpenVINO against ONNX Runtime.
 
 Usage: check.py PATH-OF-KINGLET
 
-Needs numpy, onnx, onnxruntime and opencv-python-headless. Models have random parameters; pictures are drawn here. For each
+Needs numpy, onnx, onnxruntime, opencv-python-headless and openvino. Models have random parameters; pictures are drawn here. For each
 model and kind of file the boxes of the engine are held against those that `kinglet detect` prints.
 """
 
@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import onnx
 import onnxruntime
+import openvino
 
 KINGLET = os.path.abspath(sys.argv[1])
 # Model, image side. The side is small: time goes by pixels, and geometry does not.
@@ -160,20 +161,37 @@ def check(model, side, folder):
     pair = np.concatenate([floats, floats[:, :, ::-1]])
     both = run.run(None, {"images": pair})[0]
     np.testing.assert_allclose(both[0], run.run(None, {"images": floats})[0][0], rtol=1e-4, atol=1e-3)
-    return export("--opset", 12), path, floats
+    # In every engine h-swish and the gate of squeeze-and-excite have to mean the same, decomposed (12) or not (17).
+    for opset in (12, 17):
+        want = export("--opset", opset).run(None, {"images": floats})[0]
+        for engine in (in_opencv, in_openvino):
+            agree(f"--opset {opset}, {engine.__name__[3:]}", engine(path, floats), want)
+
+
+def in_opencv(path, floats):
+    net = cv2.dnn.readNetFromONNX(path)
+    net.setInput(floats)
+    return net.forward()
+
+
+def in_openvino(path, floats):
+    exact = {"INFERENCE_PRECISION_HINT": "f32"}
+    return openvino.Core().compile_model(path, "CPU", exact)({"images": floats})[0]
+
+
+def agree(what, got, want):
+    assert got.shape == want.shape, f"{what}: {got.shape} instead of {want.shape}"
+    difference = np.abs(got - want).max() / np.abs(want).max()
+    print(f"  {what}: off by {difference:.1e} of the largest value")
+    assert difference < 1e-4, what
 
 
 def main():
     with tempfile.TemporaryDirectory() as folder:
         for model, side in MODELS:
-            run, path, floats = check(model, side, folder)
-            net = cv2.dnn.readNetFromONNX(path)
-            net.setInput(floats)
-            got, want = net.forward(), run.run(None, {"images": floats})[0]
-            difference = np.abs(got - want).max() / np.abs(want).max()
-            print(f"  OpenCV {cv2.__version__}: off by {difference:.1e} of the largest value")
-            assert got.shape == want.shape and difference < 1e-4
-    print(f"onnx {onnx.__version__}, onnxruntime {onnxruntime.__version__}: every file agrees")
+            check(model, side, folder)
+    versions = (f"{m.__name__} {m.__version__}" for m in (onnx, onnxruntime, cv2, openvino))
+    print(f"every file agrees: {', '.join(versions)}")
 
 
 main()
