@@ -34,6 +34,8 @@ pub struct Detector {
     networks: Vec<Network>,
     /// How each looks at a picture.
     views: &'static [View],
+    /// Whether class scores are computed that no detection can need.
+    all_scores: bool,
 }
 
 /// Models that cannot answer together.
@@ -89,7 +91,12 @@ pub fn raised(side: usize, stride: usize) -> usize {
 impl Detector {
     /// A detector for a model whose parameters have values.
     pub fn new(model: Model) -> Self {
-        Detector { networks: vec![Network::new(model)], views: views::PLAIN }
+        Self::of(vec![model])
+    }
+
+    fn of(models: Vec<Model>) -> Self {
+        let networks = models.into_iter().map(Network::new).collect();
+        Detector { networks, views: views::PLAIN, all_scores: false }
     }
 
     /// Several models, or one, that are asked together: what they find is joined before suppression.
@@ -101,13 +108,25 @@ impl Detector {
         if counts.is_empty() || counts.iter().any(|&nc| nc != counts[0]) {
             return Err(EnsembleError { counts });
         }
-        Ok(Detector { networks: models.into_iter().map(Network::new).collect(), views: views::PLAIN })
+        Ok(Self::of(models))
     }
 
     /// With test-time augmentation, or without.
     #[must_use]
     pub fn augmented(self, on: bool) -> Self {
         Detector { views: if on { views::AUGMENTED } else { views::PLAIN }, ..self }
+    }
+
+    /// With the class scores of all cells, as other engines compute them, or only of those whose objectness passes the
+    /// threshold. Detections are the same.
+    #[must_use]
+    pub fn all_scores(self, on: bool) -> Self {
+        Detector { all_scores: on, ..self }
+    }
+
+    /// The objectness above which class scores are computed, where detections must have more than `conf`.
+    fn least_objectness(&self, conf: f32) -> f32 {
+        if self.all_scores { 0.0 } else { conf }
     }
 
     /// The model; the first of an ensemble.
@@ -147,12 +166,13 @@ impl Detector {
         Ok(self.networks[0].run(size, 0.0))
     }
 
-    /// [`Self::forward`] with the time of every step, where class scores count only beside an objectness above `conf`.
+    /// The time of every step of the (first) network on such images, where detections must have more than `conf`.
     ///
     /// # Errors
     /// As [`Self::forward`].
     pub fn profile(&mut self, images: &[f32], size: [usize; 3], conf: f32) -> Result<Vec<StepTiming>, SizeError> {
-        self.networks[0].profile(images, size, conf)
+        let least = self.least_objectness(conf);
+        self.networks[0].profile(images, size, least)
     }
 
     /// Decoded rows of each image of a batch whose objectness may exceed `conf`, in pixels of the given images: of all
@@ -170,6 +190,7 @@ impl Detector {
             self.networks[0].prepare(size)?.copy_from_slice(images);
             return Ok(self.run_plain(size, conf));
         }
+        let least = self.least_objectness(conf);
         let [n, h, w] = size;
         let (mut all, mut timing) = (vec![Vec::new(); n], Timing::default());
         for network in &mut self.networks {
@@ -178,7 +199,7 @@ impl Detector {
                 let start = Instant::now();
                 let [height, width] = view.size([h, w], stride);
                 network.prepare([n, height, width])?.copy_from_slice(&view.show(images, size, stride));
-                let raw = network.run([n, height, width], conf);
+                let raw = network.run([n, height, width], least);
                 timing.inference += start.elapsed();
                 let start = Instant::now();
                 for (image, all) in all.iter_mut().enumerate() {
@@ -195,9 +216,9 @@ impl Detector {
 
     /// [`Self::predict`] of a plain detector, on what the program's input holds.
     fn run_plain(&mut self, size: [usize; 3], conf: f32) -> (Vec<Vec<f32>>, Timing) {
-        let head = self.model().head();
+        let (head, least) = (self.model().head(), self.least_objectness(conf));
         let start = Instant::now();
-        let raw = self.networks[0].run(size, conf);
+        let raw = self.networks[0].run(size, least);
         let inference = start.elapsed();
         let start = Instant::now();
         let rows = (0..size[0]).map(|i| head.decode_above(&raw.levels, &raw.shapes, i, conf)).collect();

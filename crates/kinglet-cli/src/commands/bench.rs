@@ -9,11 +9,12 @@ use crate::printer::Printer;
 use crate::table::table;
 use kinglet_data::Rng;
 use kinglet_data::synthetic::draw_scene;
-use kinglet_runtime::{Detector, Fit, StepTiming};
+use kinglet_runtime::{Detector, Fit, Fitted, StepTiming};
 use kinglet_vision::decode::{self, Limits};
 use kinglet_vision::encode::jpeg_bytes;
-use kinglet_vision::{Image, Letterbox, NmsOptions, nms};
+use kinglet_vision::{Image, Letterbox, NmsOptions};
 use serde_json::json;
+use std::borrow::Cow;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -41,7 +42,6 @@ fn once(
     file: &[u8],
     size: [usize; 2],
     batch: usize,
-    all_scores: bool,
 ) -> Result<([Duration; 4], usize), CliError> {
     let options = NmsOptions::default();
     let begin = Instant::now();
@@ -49,25 +49,14 @@ fn once(
         .map(|_| decode::decode(file, &Limits::default()).map(|decoded| decoded.image).map_err(CliError::input))
         .collect::<Result<_, _>>()?;
     let decoded = begin.elapsed();
-    if let ([image], false) = (&images[..], all_scores) {
-        let (found, _, t) = detector.detect(image, size, Fit::Full, &options).map_err(CliError::input)?;
-        return Ok(([decoded, t.preprocess, t.inference, t.nms], found.len()));
-    }
     let begin = Instant::now();
-    let values: Vec<f32> = images.iter().flat_map(|image| input(image, size)).collect();
-    let letterboxed = begin.elapsed();
-    if all_scores {
-        let head = detector.model().head();
-        let begin = Instant::now();
-        let raw = detector.forward(&values, [batch, size[0], size[1]]).map_err(CliError::input)?;
-        let inferred = begin.elapsed();
-        let begin = Instant::now();
-        let rows = (0..batch).map(|i| head.decode_above(&raw.levels, &raw.shapes, i, options.conf));
-        let found = rows.map(|rows| nms(&rows, head.nc, &options).len()).sum();
-        return Ok(([decoded, letterboxed, inferred, begin.elapsed()], found));
-    }
-    let (found, t) = detector.detect_batch(&values, [batch, size[0], size[1]], &options).map_err(CliError::input)?;
-    Ok(([decoded, letterboxed, t.inference, t.nms], found.iter().map(Vec::len).sum()))
+    let stride = detector.max_stride();
+    let fitted: Vec<Fitted<'_>> =
+        images.iter().map(|image| Fitted::new(Cow::Borrowed(image), size, Fit::Full, stride)).collect();
+    let resized = begin.elapsed();
+    let batch: Vec<_> = fitted.iter().map(|image| (image, &options)).collect();
+    let (found, t) = detector.detect_fitted(&batch).map_err(CliError::input)?;
+    Ok(([decoded, resized + t.preprocess, t.inference, t.nms], found.iter().map(Vec::len).sum()))
 }
 
 /// A letterboxed picture as values in 0..=1.
@@ -110,11 +99,11 @@ fn detection(args: DetectionBench, printer: &Printer) -> Result<ExitCode, CliErr
         let small = size.map(|side| super::raised(side / 2, chosen.model.max_stride()));
         expect_few_objects(&mut chosen.model, &input(&picture, small), small, NmsOptions::default().conf)?;
     }
-    let mut detector = Detector::new(chosen.model);
+    let mut detector = Detector::new(chosen.model).all_scores(args.all_scores);
     let mut times: [Times; 5] = Default::default();
     let mut found = 0;
     for run in 0..args.runs.warmup + args.runs.repeats {
-        let (stages, objects) = once(&mut detector, &file, size, batch, args.all_scores)?;
+        let (stages, objects) = once(&mut detector, &file, size, batch)?;
         if run < args.runs.warmup {
             continue;
         }
@@ -124,8 +113,7 @@ fn detection(args: DetectionBench, printer: &Printer) -> Result<ExitCode, CliErr
     }
     let layers = if args.per_layer {
         let values: Vec<f32> = input(&picture, size).repeat(batch);
-        let conf = if args.all_scores { 0.0 } else { NmsOptions::default().conf };
-        per_layer(&mut detector, &values, [batch, size[0], size[1]], conf, args.runs.repeats)?
+        per_layer(&mut detector, &values, [batch, size[0], size[1]], args.runs.repeats)?
     } else {
         Vec::new()
     };
@@ -180,12 +168,11 @@ fn per_layer(
     detector: &mut Detector,
     values: &[f32],
     size: [usize; 3],
-    conf: f32,
     repeats: usize,
 ) -> Result<Vec<(StepTiming, Times)>, CliError> {
     let mut steps: Vec<(StepTiming, Times)> = Vec::new();
     for _ in 0..repeats {
-        let run = detector.profile(values, size, conf).map_err(CliError::input)?;
+        let run = detector.profile(values, size, NmsOptions::default().conf).map_err(CliError::input)?;
         if steps.is_empty() {
             steps = run.iter().map(|&step| (step, Times::default())).collect();
         }

@@ -77,11 +77,15 @@ fn a_threshold_changes_no_row_above_it() {
         // Other programs have left their values where class scores are not computed.
         detector.forward(&vec![0.3; images.len()], size).unwrap();
         let (rows, _) = detector.predict(&images, size, conf).unwrap();
-        for (rows, all) in rows.iter().zip(&all) {
+        detector = detector.all_scores(true);
+        let (every, _) = detector.predict(&images, size, conf).unwrap();
+        detector = detector.all_scores(false);
+        for ((rows, every), all) in rows.iter().zip(&every).zip(&all) {
             let above = |rows: &[f32]| -> Vec<f32> {
                 rows.chunks_exact(12).filter(|row| row[4] > conf).flatten().copied().collect()
             };
             assert_eq!(above(rows), above(all), "above {conf}");
+            assert_eq!(above(every), above(all), "all scores, above {conf}");
             assert!(!above(rows).is_empty());
         }
     }
