@@ -2,16 +2,17 @@
 //!
 //! `clip` writes boxes that reach out as clipped to the image; `drop-box` takes wrong lines out; `quarantine` moves images with
 //! wrong labels, and their label files, away. Lines without a finding stay as they are, to the byte. Originals go to
-//! a new folder `.kinglet-originals-N` in the data set, which scans pass over. Each file is replaced whole.
+//! a new folder `.kinglet-originals-N` in the data set, which scans pass over; of several that have one place there, the
+//! later ones go to a numbered folder in it. Each file is replaced whole.
 
 use crate::error::DataError;
 use crate::finding::{FindingKind, Severity};
 use crate::formats::has_extension;
 use crate::labels::{parse_text, to_line};
-use crate::scan::{Dataset, Sample};
+use crate::scan::Dataset;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Component, Path, PathBuf};
 
 /// What to do with wrong labels.
@@ -49,7 +50,8 @@ pub fn fix(sets: &[Dataset], how: Fix) -> Result<Fixed, DataError> {
     let mut done = Fixed::default();
     let Some(first) = sets.first() else { return Ok(done) };
     let root = first.source.folder();
-    let mut seen = HashSet::new();
+    // Splits may share images, and images their label file.
+    let (mut files, mut images) = (HashSet::new(), HashSet::new());
     for set in sets {
         let mut wrong: HashMap<&Path, BTreeMap<usize, bool>> = HashMap::new();
         for finding in set.findings.iter().filter(|f| f.severity != Severity::Note) {
@@ -67,16 +69,28 @@ pub fn fix(sets: &[Dataset], how: Fix) -> Result<Fixed, DataError> {
             if has_extension(file, "json") || (how != Fix::Quarantine && !is_text) {
                 return Err(DataError::NotFixable { file: file.clone() });
             }
-            if !seen.insert(file.clone()) {
+            if how == Fix::Quarantine && !lines.is_empty() && lines.values().all(|worse| !worse) {
                 continue;
             }
+            let first_of_file = files.insert(entry_of(file));
             match how {
-                Fix::Quarantine => quarantine(sample, file, &root, &mut done)?,
-                Fix::Clip | Fix::DropBox => rewrite(set, file, lines, how, &root, &mut done)?,
+                Fix::Quarantine if images.insert(entry_of(&sample.path)) => {
+                    let labels = first_of_file.then_some(file.as_path());
+                    quarantine(sample.path.as_path(), labels, &root, &mut done)?;
+                }
+                Fix::Clip | Fix::DropBox if first_of_file => rewrite(set, file, lines, how, &root, &mut done)?,
+                _ => {}
             }
         }
     }
     Ok(done)
+}
+
+/// A file by the real path of its folder: the same one however a split spells it, while a link stays apart from its target.
+fn entry_of(file: &Path) -> PathBuf {
+    let folder = crate::source::folder_of(file);
+    let folder = fs::canonicalize(&folder).unwrap_or(folder);
+    file.file_name().map_or(folder.clone(), |name| folder.join(name))
 }
 
 fn rewrite(
@@ -91,30 +105,29 @@ fn rewrite(
     let parsed = parse_text(&bytes, file, Some(set.source.names.len()), false);
     let good: HashMap<usize, String> =
         parsed.lines.iter().zip(&parsed.labels).filter_map(|(line, label)| Some(((*line)?, to_line(label)))).collect();
-    let text = String::from_utf8_lossy(&bytes);
-    let (mut out, mut corrected, mut removed) = (String::with_capacity(text.len()), 0, 0);
-    for (index, line) in text.split_inclusive('\n').enumerate() {
+    let (mut out, mut corrected, mut removed) = (Vec::with_capacity(bytes.len()), 0, 0);
+    for (index, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
         let number = index + 1;
         let worse = wrong.get(&number).copied().unwrap_or(false);
-        let separators = wrong.values().any(|worse| !worse) && line.contains([',', ';']);
+        let separators = wrong.values().any(|worse| !worse) && line.iter().any(|byte| b",;".contains(byte));
         match good.get(&number) {
             _ if worse && how == Fix::DropBox => removed += 1,
             Some(better) if worse || separators => {
                 corrected += 1;
-                out.push_str(better);
-                out.push('\n');
+                out.extend_from_slice(better.as_bytes());
+                out.push(b'\n');
             }
-            _ => out.push_str(line),
+            _ => out.extend_from_slice(line),
         }
     }
     if corrected + removed == 0 {
         return Ok(());
     }
-    let kept = keep_place(file, root, done)?;
+    let [kept] = keep_places([file], root, done)?;
     fs::copy(file, &kept).map_err(|e| DataError::io("copy", file, e))?;
     let write = || -> std::io::Result<()> {
         let mut draft = tempfile::NamedTempFile::new_in(crate::source::folder_of(file))?;
-        draft.write_all(out.as_bytes())?;
+        draft.write_all(&out)?;
         draft.as_file().set_permissions(fs::metadata(file)?.permissions())?;
         draft.persist(file).map_err(|e| e.error)?;
         Ok(())
@@ -126,17 +139,30 @@ fn rewrite(
     Ok(())
 }
 
-fn quarantine(sample: &Sample, file: &Path, root: &Path, done: &mut Fixed) -> Result<(), DataError> {
-    for path in [sample.path.as_path(), file] {
-        let kept = keep_place(path, root, done)?;
-        fs::rename(path, &kept).map_err(|e| DataError::io("move", path, e))?;
+/// Moves an image away, and its label file where another image has not taken that along.
+fn quarantine(image: &Path, labels: Option<&Path>, root: &Path, done: &mut Fixed) -> Result<(), DataError> {
+    let [image_kept, labels_kept] = keep_places([image, labels.unwrap_or(image)], root, done)?;
+    move_file(image, &image_kept)?;
+    if let Some(labels) = labels {
+        move_file(labels, &labels_kept)?;
     }
     done.images_moved += 1;
     Ok(())
 }
 
-/// Where a file is kept, with its folders; the first call makes the folder for all.
-fn keep_place(file: &Path, root: &Path, done: &mut Fixed) -> Result<PathBuf, DataError> {
+fn move_file(from: &Path, to: &Path) -> Result<(), DataError> {
+    let moved = match fs::rename(from, to) {
+        // Images may lie on another disk than the file that describes them.
+        Err(error) if error.kind() == ErrorKind::CrossesDevices => {
+            fs::copy(from, to).and_then(|_| fs::remove_file(from))
+        }
+        other => other,
+    };
+    moved.map_err(|e| DataError::io("move", from, e))
+}
+
+/// Where files are kept, with their folders, so that nothing is there yet; the first call makes the folder for all.
+fn keep_places<const N: usize>(files: [&Path; N], root: &Path, done: &mut Fixed) -> Result<[PathBuf; N], DataError> {
     let folder = match &done.originals {
         Some(folder) => folder.clone(),
         None => {
@@ -145,12 +171,22 @@ fn keep_place(file: &Path, root: &Path, done: &mut Fixed) -> Result<PathBuf, Dat
             folder
         }
     };
-    let inner = file.strip_prefix(root).unwrap_or(file);
-    let inner: PathBuf = inner.components().filter(|part| matches!(part, Component::Normal(_))).collect();
-    let place = folder.join(inner);
-    let above = place.parent().unwrap_or(&folder);
-    fs::create_dir_all(above).map_err(|e| DataError::io("create", above, e))?;
-    Ok(place)
+    let inner = files.map(|file| -> PathBuf {
+        let inner = file.strip_prefix(root).unwrap_or(file);
+        inner.components().filter(|part| matches!(part, Component::Normal(_))).collect()
+    });
+    // Files from inside and from outside the data set may have one path once `..` is taken out.
+    let mut places = inner.each_ref().map(|inner| folder.join(inner));
+    let mut number = 1;
+    while places.iter().any(|place| fs::symlink_metadata(place).is_ok()) {
+        number += 1;
+        places = inner.each_ref().map(|inner| folder.join(number.to_string()).join(inner));
+    }
+    for place in &places {
+        let above = place.parent().unwrap_or(&folder);
+        fs::create_dir_all(above).map_err(|e| DataError::io("create", above, e))?;
+    }
+    Ok(places)
 }
 
 fn new_folder(root: &Path) -> Result<PathBuf, DataError> {
@@ -159,7 +195,7 @@ fn new_folder(root: &Path) -> Result<PathBuf, DataError> {
         let folder = root.join(format!(".kinglet-originals-{number}"));
         match fs::create_dir(&folder) {
             Ok(()) => return Ok(folder),
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => number += 1,
             Err(error) => return Err(DataError::io("create", &folder, error)),
         }
     }

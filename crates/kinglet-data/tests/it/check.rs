@@ -7,6 +7,7 @@ use kinglet_data::stats::Stats;
 use kinglet_data::{Dataset, FindingKind, NoProgress, ScanOptions, Split};
 use kinglet_vision::Image;
 use std::fs;
+use std::path::Path;
 
 const GOOD: &str = "0 0.5 0.5 0.5 0.5\n";
 
@@ -168,6 +169,123 @@ fn quarantine_moves_images_with_their_labels_where_no_scan_looks() {
     assert!(!f.path("images/train/a.png").exists() && !f.path("labels/train/a.txt").exists());
     f.write("data.yaml", "train: .\nval: images/val\nnames: [a, b]\n");
     assert_eq!(sets(&f)[0].samples.len(), 2, "the folder is passed over");
+}
+
+/// `x/images` and `x/labels`, inside and outside of the data set, with other content.
+fn inside_and_outside() -> Fixture {
+    let f = Fixture { dir: tempfile::tempdir().unwrap() };
+    f.write("d/data.yaml", "train: [../x/images, x/images]\nval: y/images\nnames: [a, b]\n");
+    for (folder, shade, labels) in [("x", 1, MIXED), ("d/x", 2, "1 1.05 0.5 0.3 0.2\n"), ("d/y", 3, GOOD)] {
+        f.image(&format!("{folder}/images/a.png"), &Image::new(100, 50, [shade; 3]));
+        f.write(&format!("{folder}/labels/a.txt"), labels);
+    }
+    f
+}
+
+fn sets_of(data: &Path) -> Vec<Dataset> {
+    let options = || ScanOptions { strict: false, need_labels: false, cache: false, ..ScanOptions::default() };
+    let open = |split| Dataset::open(data, split, options(), &NoProgress).unwrap();
+    vec![open(Split::Train), open(Split::Val)]
+}
+
+/// The content of every file under a folder, sorted.
+fn contents(folder: &Path) -> Vec<Vec<u8>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { found.extend(contents(&path)) } else { found.push(fs::read(path).unwrap()) }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn files_of_one_name_from_inside_and_outside_are_all_kept() {
+    for how in [Fix::Quarantine, Fix::Clip, Fix::DropBox] {
+        let f = inside_and_outside();
+        let wrong = ["x/labels/a.txt", "d/x/labels/a.txt", "x/images/a.png", "d/x/images/a.png"];
+        let wrong = &wrong[..if how == Fix::Quarantine { 4 } else { 2 }];
+        let mut before: Vec<Vec<u8>> = wrong.iter().map(|name| fs::read(f.path(name)).unwrap()).collect();
+        before.sort();
+        let done = fix(&sets_of(&f.path("d/data.yaml")), how).unwrap();
+        assert_eq!(contents(&done.originals.unwrap()), before, "{how:?}");
+        assert_eq!((done.images_moved, done.files), if how == Fix::Quarantine { (2, 0) } else { (0, 2) });
+    }
+}
+
+#[test]
+fn all_images_of_a_wrong_label_file_are_moved() {
+    let f = Fixture::two_classes();
+    sample(&f, "train/a", 1, MIXED);
+    fs::copy(f.path("images/train/a.png"), f.path("images/train/a.bmp")).unwrap();
+    sample(&f, "val/a", 3, GOOD);
+    let done = fix(&sets(&f), Fix::Quarantine).unwrap();
+    let kept = done.originals.unwrap();
+    assert_eq!(done.images_moved, 2);
+    for name in ["images/train/a.png", "images/train/a.bmp", "labels/train/a.txt"] {
+        assert!(kept.join(name).is_file() && !f.path(name).exists(), "{name}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_under_two_paths_is_changed_once() {
+    for (how, lines_left) in [(Fix::DropBox, 3), (Fix::Quarantine, 0)] {
+        let f = Fixture::two_classes();
+        sample(&f, "train/a", 1, MIXED);
+        sample(&f, "val/a", 3, GOOD);
+        std::os::unix::fs::symlink(f.dir.path(), f.path("again")).unwrap();
+        f.write("list.txt", "again/images/train/a.png\n");
+        f.write("data.yaml", "train: [images/train, list.txt]\nval: images/val\nnames: [a, b]\n");
+        let sets = sets(&f);
+        assert_eq!(sets[0].samples.len(), 2);
+        let done = fix(&sets, how).unwrap();
+        assert_eq!(done.images_moved, usize::from(how == Fix::Quarantine));
+        let text = fs::read_to_string(f.path("labels/train/a.txt")).unwrap_or_default();
+        assert_eq!(text.lines().count(), lines_left, "{text}");
+    }
+}
+
+#[test]
+fn other_separators_alone_are_no_reason_to_move_an_image() {
+    let f = Fixture::two_classes();
+    sample(&f, "train/a", 1, "0,0.5,0.5,0.5,0.5\n1 0.2 0.2 0.1 0.1\n");
+    sample(&f, "val/a", 3, GOOD);
+    let sets = sets(&f);
+    assert_eq!(sets[0].findings.len(), 1);
+    assert_eq!(fix(&sets, Fix::Quarantine).unwrap(), kinglet_data::fix::Fixed::default());
+    assert_eq!(fix(&sets, Fix::Clip).unwrap().lines_corrected, 1);
+}
+
+#[test]
+fn bytes_that_are_not_utf8_stay_on_lines_that_are_right() {
+    let f = Fixture::two_classes();
+    let fine = b"# caf\xe9\n0 0.5 0.5 0.5 0.5 \r\n";
+    sample(&f, "train/a", 1, "");
+    f.write("labels/train/a.txt", [fine.as_slice(), b"1 1.05 0.5 0.3 0.2\n"].concat());
+    sample(&f, "val/a", 3, GOOD);
+    // The comment is no label and stays as well where boxes are only clipped.
+    assert_eq!(fix(&sets(&f), Fix::Clip).unwrap().lines_corrected, 1);
+    assert!(fs::read(f.path("labels/train/a.txt")).unwrap().starts_with(fine));
+}
+
+#[test]
+fn images_on_another_disk_are_moved_too() {
+    let Ok(other) = tempfile::tempdir_in("/dev/shm") else {
+        eprintln!("skipped: no `/dev/shm` here, another file system than that of temporary files");
+        return;
+    };
+    let f = Fixture::two_classes();
+    sample(&f, "val/a", 3, GOOD);
+    let image = other.path().join("images/a.png");
+    fs::create_dir_all(image.parent().unwrap()).unwrap();
+    fs::create_dir_all(other.path().join("labels")).unwrap();
+    fs::copy(f.path("images/val/a.png"), &image).unwrap();
+    fs::write(other.path().join("labels/a.txt"), MIXED).unwrap();
+    f.write("data.yaml", format!("train: '{}'\nval: images/val\nnames: [a, b]\n", image.parent().unwrap().display()));
+    let done = fix(&sets_of(&f.path("data.yaml")), Fix::Quarantine).unwrap();
+    assert_eq!((done.images_moved, contents(&done.originals.unwrap()).len()), (1, 2));
+    assert_eq!(contents(other.path()).len(), 0, "nothing stays behind");
 }
 
 #[test]
