@@ -51,7 +51,8 @@ pub fn readable_on(background: [u8; 3]) -> [u8; 3] {
 /// How detections are drawn.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct DrawOptions {
-    /// Thickness of the frame in pixels; 0 chooses one from the picture's size.
+    /// Thickness of the frame in pixels, at most an eighth of the picture's width and height together; 0 chooses one from the
+    /// picture's size.
     pub line_thickness: usize,
     /// Frames without names.
     pub hide_labels: bool,
@@ -111,6 +112,7 @@ pub fn draw_line(image: &mut Image, from: [f32; 2], to: [f32; 2], thickness: f32
 /// Draws a box with text on a ground of its colour: above the frame where there is room, else inside, always within
 /// the picture as far as it fits.
 pub fn draw_label(image: &mut Image, xyxy: [f32; 4], text: &str, thickness: usize, colour: [u8; 3]) {
+    let thickness = bounded(image, thickness);
     let size = text_size(image, thickness);
     let margin = (size / 5.0).ceil() as i64;
     let (width, height) = (text_width(text, size) as i64 + 2 * margin, size.ceil() as i64 + margin / 2);
@@ -129,6 +131,11 @@ pub fn draw_label(image: &mut Image, xyxy: [f32; 4], text: &str, thickness: usiz
 /// The line thickness for a picture where none is asked for.
 pub fn default_thickness(image: &Image) -> usize {
     (((image.width + image.height) as f32 / 2.0 * 0.003).round_ties_even() as usize).max(2)
+}
+
+/// A thickness that a picture has room for: letters grow with it, and so does the memory that they take.
+fn bounded(image: &Image, thickness: usize) -> usize {
+    thickness.min((image.width + image.height) / 8).max(1)
 }
 
 fn text_size(image: &Image, thickness: usize) -> f32 {
@@ -163,6 +170,7 @@ pub fn draw_detections(image: &mut Image, detections: &[Detection], names: &[Str
 /// Draws boxes with their labels, the best ones on top.
 pub fn draw_boxes(image: &mut Image, mut boxes: Vec<DrawnBox>, options: &DrawOptions) {
     let thickness = if options.line_thickness == 0 { default_thickness(image) } else { options.line_thickness };
+    let thickness = bounded(image, thickness);
     boxes.sort_by(|a, b| a.score.total_cmp(&b.score));
     for drawn in &boxes {
         draw_rectangle(image, drawn.xyxy, thickness, drawn.colour);

@@ -92,19 +92,6 @@ impl Image {
         }
     }
 
-    /// Turns the picture by 90 degrees clockwise.
-    pub fn rotate_clockwise(&self) -> Self {
-        let mut out = Self::new(self.height, self.width, [0; 3]);
-        for y in 0..self.height {
-            let row = self.row(y);
-            for x in 0..self.width {
-                let at = (x * self.height + (self.height - 1 - y)) * 3;
-                out.data[at..at + 3].copy_from_slice(&row[x * 3..x * 3 + 3]);
-            }
-        }
-        out
-    }
-
     /// Cuts out a rectangle, clipped to the picture (it may come back smaller, even empty).
     pub fn crop(&self, x: usize, y: usize, width: usize, height: usize) -> Self {
         let (x, y) = (x.min(self.width), y.min(self.height));
@@ -183,15 +170,6 @@ mod tests {
             flipped.flip_horizontal();
             assert_eq!(flipped, original);
         }
-    }
-
-    #[test]
-    fn four_quarter_turns_give_the_picture_back() {
-        let original = numbered(4, 3);
-        let turned = original.rotate_clockwise();
-        assert_eq!((turned.width, turned.height), (3, 4));
-        assert_eq!(turned.pixel(2, 0), original.pixel(0, 0));
-        assert_eq!(turned.rotate_clockwise().rotate_clockwise().rotate_clockwise(), original);
     }
 
     #[test]

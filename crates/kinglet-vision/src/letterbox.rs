@@ -19,8 +19,6 @@ pub struct Letterbox {
     pub ratio: f32,
     /// Pixels added at the left and at the top: where the picture begins.
     pub pad: [usize; 2],
-    /// Half of the whole padding in x and y, unrounded.
-    pub half_pad: [f32; 2],
     /// Width and height of the resized picture, without padding.
     pub new_size: (usize, usize),
     /// Width and height of the result.
@@ -49,7 +47,6 @@ impl Letterbox {
         Self {
             ratio: ratio as f32,
             pad: [pad_w / 2, pad_h / 2],
-            half_pad: [pad_w as f32 / 2.0, pad_h as f32 / 2.0],
             new_size: (new_w, new_h),
             out: (new_w + pad_w, new_h + pad_h),
             original: (w, h),

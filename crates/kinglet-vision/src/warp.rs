@@ -33,12 +33,6 @@ pub fn invert(m: [f64; 9]) -> Option<[f64; 9]> {
     inverse.iter().all(|value| value.is_finite()).then_some(inverse)
 }
 
-/// Maps a point by a row-major 3x3 matrix.
-pub fn map_point(m: &[f64; 9], x: f64, y: f64) -> (f64, f64) {
-    let w = m[6] * x + m[7] * y + m[8];
-    ((m[0] * x + m[1] * y + m[2]) / w, (m[3] * x + m[4] * y + m[5]) / w)
-}
-
 /// Warps `source` by the `forward` matrix, which takes a pixel of the original to its place in the result.
 pub fn warp(source: &impl Rows, forward: [f64; 9], out_w: usize, out_h: usize, border: [u8; 3]) -> Image {
     let mut out = Image::new(out_w, out_h, border);

@@ -21,6 +21,19 @@ fn a_frame_has_its_thickness_and_stays_in_the_picture() {
     draw_line(&mut image, [-1e9, -1e9], [1e9, 1e9], 1.0, [1; 3]);
 }
 
+#[test]
+fn no_thickness_asks_for_more_than_the_picture_has_room_for() {
+    let found = [Detection { xyxy: [10.0, 8.0, 30.0, 22.0], score: 0.5, class: 3 }];
+    let drawn = |line_thickness| {
+        let mut image = Image::new(40, 24, [0; 3]);
+        draw_detections(&mut image, &found, &[], &DrawOptions { line_thickness, ..DrawOptions::default() });
+        image
+    };
+    // 8 is an eighth of 40 + 24. Letters of usize::MAX x 5 pixels would need all memory there is.
+    assert_eq!(drawn(usize::MAX), drawn(8));
+    assert_ne!(drawn(8), drawn(7));
+}
+
 /// Bounds of all pixels that are not black.
 fn extent(image: &Image) -> Option<[usize; 4]> {
     let mut bounds: Option<[usize; 4]> = None;

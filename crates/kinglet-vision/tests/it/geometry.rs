@@ -2,7 +2,7 @@
 
 use kinglet_vision::letterbox::{LETTERBOX_GREY, Letterbox};
 use kinglet_vision::resize::{resize_area, resize_bilinear, resize_numbers};
-use kinglet_vision::warp::{invert, map_point, warp};
+use kinglet_vision::warp::{invert, warp};
 use kinglet_vision::{Image, boxes};
 use proptest::prelude::*;
 
@@ -45,13 +45,14 @@ fn check_letterbox([h, w, size]: [usize; 3], auto: bool, scaleup: bool, out: [us
     let plan = Letterbox::plan(h, w, [size, size], auto, scaleup, 32);
     let context = format!("{h}x{w} to {size}, auto {auto}, scaleup {scaleup}: {plan:?}");
     assert_eq!([plan.out.1, plan.out.0], out, "{context}");
-    let got = [plan.ratio, plan.half_pad[0], plan.half_pad[1]];
+    let half_pad = [plan.out.0 - plan.new_size.0, plan.out.1 - plan.new_size.1].map(|pad| pad as f32 / 2.0);
+    let got = [plan.ratio, half_pad[0], half_pad[1]];
     for (got, expected) in got.iter().zip(numbers) {
         assert!((got - expected).abs() < 1e-5 * expected.max(1.0), "{context}: expected {numbers:?}");
     }
     // round(d - 0.1) on the left and round(d + 0.1) on the right.
     for (axis, (new, out)) in [(plan.new_size.0, plan.out.0), (plan.new_size.1, plan.out.1)].into_iter().enumerate() {
-        let half = plan.half_pad[axis];
+        let half = half_pad[axis];
         assert_eq!(plan.pad[axis], (half - 0.1).round_ties_even() as usize, "{context}");
         assert_eq!(out - new - plan.pad[axis], (half + 0.1).round_ties_even() as usize, "{context}");
     }
@@ -144,8 +145,11 @@ proptest! {
         let mut m = m;
         (m[6], m[7], m[8]) = (m[6] * 1e-4, m[7] * 1e-4, 1.0);
         if let Some(inverse) = invert(m) && inverse.iter().all(|v| v.abs() < 1e4) {
-            let (u, v) = map_point(&m, x, y);
-            let (back_x, back_y) = map_point(&inverse, u, v);
+            let map = |m: &[f64; 9], (x, y): (f64, f64)| {
+                let w = m[6] * x + m[7] * y + m[8];
+                ((m[0] * x + m[1] * y + m[2]) / w, (m[3] * x + m[4] * y + m[5]) / w)
+            };
+            let (back_x, back_y) = map(&inverse, map(&m, (x, y)));
             prop_assert!((back_x - x).abs() < 1e-3 && (back_y - y).abs() < 1e-3);
         }
     }
