@@ -6,7 +6,7 @@
 //! the threshold: a crowd by the share of the detection that lies in it, as pycocotools has it, a difficult object by IoU, as
 //! the VOC devkit has it. Differs from pycocotools: a detection never falls back to a second label.
 
-use kinglet_vision::boxes::iou;
+use kinglet_vision::boxes::{area, intersection, iou};
 use kinglet_vision::nms::Detection;
 
 /// The ten thresholds of mAP50-95.
@@ -38,10 +38,8 @@ impl IgnoredBox {
         if !self.crowd {
             return iou(self.xyxy, detection.xyxy);
         }
-        let [x1, y1, x2, y2] = detection.xyxy;
-        let area = (x2 - x1).max(0.0) * (y2 - y1).max(0.0);
-        let (w, h) = (x2.min(self.xyxy[2]) - x1.max(self.xyxy[0]), y2.min(self.xyxy[3]) - y1.max(self.xyxy[1]));
-        if area > 0.0 { w.max(0.0) * h.max(0.0) / area } else { 0.0 }
+        let own = area(detection.xyxy);
+        if own > 0.0 { intersection(detection.xyxy, self.xyxy) / own } else { 0.0 }
     }
 }
 

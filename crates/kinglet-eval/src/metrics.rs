@@ -4,6 +4,7 @@
 //! detections of equal score are ranked by image index, then by their order within the image.
 
 use kinglet_vision::nms::Detection;
+use std::collections::BTreeMap;
 
 use crate::ap::{ApTable, CURVE_POINTS, Scored, evaluate};
 use crate::confusion::ConfusionMatrix;
@@ -94,25 +95,27 @@ impl Evaluator {
         self.seen.push(Seen { index, scored, label_classes: labels.iter().map(|label| label.class).collect() });
     }
 
-    /// Takes over the images of another evaluator, e.g. of another thread.
-    pub fn merge(&mut self, other: Self) {
-        self.confusion.merge(&other.confusion);
-        self.seen.extend(other.seen);
-    }
-
     /// Computes the report; a class without a name is called by its number.
     pub fn finish(mut self, names: &[String]) -> Report {
         self.seen.sort_by_key(|seen| seen.index);
         let scored: Vec<Scored> = self.seen.iter().flat_map(|seen| seen.scored.iter().copied()).collect();
         let label_classes: Vec<usize> = self.seen.iter().flat_map(|seen| seen.label_classes.iter().copied()).collect();
         let curves = evaluate(&scored, &label_classes);
+        // Images of each class, and the last of them, counted from 1.
+        let mut images: BTreeMap<usize, (usize, usize)> = BTreeMap::new();
+        for (at, seen) in self.seen.iter().enumerate() {
+            for class in &seen.label_classes {
+                let (count, last) = images.entry(*class).or_default();
+                *count += usize::from(std::mem::replace(last, at + 1) != at + 1);
+            }
+        }
         let per_class: Vec<ClassMetrics> = curves
             .classes
             .iter()
             .map(|class| ClassMetrics {
                 class: class.class,
                 name: names.get(class.class).map_or_else(|| class.class.to_string(), Clone::clone),
-                images: self.seen.iter().filter(|seen| seen.label_classes.contains(&class.class)).count(),
+                images: images.get(&class.class).map_or(0, |(count, _)| *count),
                 instances: class.labels,
                 p: class.precision[curves.best],
                 r: class.recall[curves.best],

@@ -170,10 +170,15 @@ pub fn plot_curve(report: &Report, curve: Curve) -> Figure {
     figure
 }
 
+/// Pixels of the matrix's side at most: the picture takes memory by its square.
+const MOST_SIDE: f32 = 6000.0;
+
 /// The confusion matrix as shares of each true class (columns); numbers where there is room.
 pub fn plot_confusion(matrix: &ConfusionMatrix, names: &[String]) -> Figure {
     let count = matrix.classes() + 1;
-    let cell = (640 / count).clamp(9, 110) as f32;
+    // Whole pixels while there is room, and with thousands of classes what room there is.
+    let cell = ((640 / count).clamp(9, 110) as f32).min(MOST_SIDE / count as f32);
+    let truths = matrix.truths();
     let side = cell * count as f32;
     let (left, top) = (190.0, 60.0);
     let title = "Confusion matrix, share of each true class";
@@ -186,7 +191,7 @@ pub fn plot_confusion(matrix: &ConfusionMatrix, names: &[String]) -> Figure {
     let mut figure = Figure::new((left + side) as usize + 130, (top + side + longest) as usize + 50, title);
     figure.text([left, 28.0], title, TITLE, Anchor::Start, Paint::Ink);
     // Names are left out where they would overlap, and so are the gaps between cells.
-    let every = 20 / cell as usize + 1;
+    let every = (20.0 / cell) as usize + 1;
     let shown = |i: usize| (i.is_multiple_of(every) && i + every < count) || i + 1 == count || every == 1;
     let gap = if cell >= 20.0 { 1.0 } else { 0.0 };
     if gap == 0.0 {
@@ -197,12 +202,14 @@ pub fn plot_confusion(matrix: &ConfusionMatrix, names: &[String]) -> Figure {
         if shown(row) {
             figure.text([left - 8.0, y + cell / 2.0], &name(row), SMALL, Anchor::End, Paint::Ink);
         }
-        for column in 0..count {
+        for (column, truth) in truths.iter().enumerate() {
             let x = left + column as f32 * cell;
-            let share = matrix.share(row, column);
+            let share = matrix.count(row, column) as f64 / (*truth).max(1) as f64;
             let colour = heat(share);
             if share > 0.0 || gap > 0.0 {
-                figure.rectangle([x, y, x + cell - gap, y + cell - gap], Paint::Rgb(colour));
+                // At least a pixel, or rounding hides the cell.
+                let size = (cell - gap).max(1.0);
+                figure.rectangle([x, y, x + size, y + size], Paint::Rgb(colour));
             }
             if cell >= 40.0 && share >= 0.005 {
                 let middle = [x + (cell - gap) / 2.0, y + cell / 2.0];

@@ -4,6 +4,7 @@
 //! other sizes count neither way, nor do detections that find them, nor detections of another size that find nothing. Differs
 //! from pycocotools as the matching does, and in that the area is the box's where the label has an outline.
 
+use kinglet_vision::boxes::area;
 use kinglet_vision::nms::Detection;
 
 use crate::ap::{Scored, evaluate};
@@ -14,8 +15,8 @@ pub const SIZES: [&str; 3] = ["small", "medium", "large"];
 /// Areas from which on an object is of the next size.
 const BOUNDS: [f32; 2] = [32.0 * 32.0, 96.0 * 96.0];
 
-fn size_of([x1, y1, x2, y2]: [f32; 4]) -> u8 {
-    let area = (x2 - x1).max(0.0) * (y2 - y1).max(0.0);
+fn size_of(xyxy: [f32; 4]) -> u8 {
+    let area = area(xyxy);
     u8::from(area >= BOUNDS[0]) + u8::from(area >= BOUNDS[1])
 }
 

@@ -1,7 +1,7 @@
 //! Plots draw something and stand odd input. With `KINGLET_PLOTS` set to a folder they are kept there to be looked at.
 
 use kinglet_eval::plots::{Curve, Series, plot_confusion, plot_curve, plot_errors, plot_history};
-use kinglet_eval::{ErrorAnalysis, Evaluator, Figure, LabelBox, Report};
+use kinglet_eval::{ConfusionMatrix, ErrorAnalysis, Evaluator, Figure, LabelBox, Report};
 use kinglet_vision::Detection;
 use kinglet_vision::encode::write_png;
 
@@ -61,6 +61,16 @@ fn curves_and_matrices_of_few_and_many_classes_are_drawn() {
     let nothing = Evaluator::new(0).finish(&[]);
     keep(&plot_curve(&nothing, Curve::F1), "nothing.png");
     keep(&plot_confusion(&nothing.confusion, &[]), "no_confusion.png");
+}
+
+#[test]
+fn the_picture_of_a_matrix_is_bounded_and_one_cell_of_thousands_is_seen() {
+    let mut matrix = ConfusionMatrix::new(2000);
+    matrix.add(&[], &[LabelBox { class: 7, xyxy: [0.0, 0.0, 9.0, 9.0] }], &[]);
+    let figure = plot_confusion(&matrix, &[]);
+    assert!(figure.width < 6400 && figure.height < 6400, "{} x {}", figure.width, figure.height);
+    // 6000 / 2001 pixels a cell; missed labels are in the last row. The matrix begins at (190, 60).
+    assert!(figure.to_svg().contains("<rect x=\"211\" y=\"6057\" width=\"3\" height=\"3\""));
 }
 
 #[test]
