@@ -7,7 +7,8 @@
 use crate::error::DataError;
 use crate::formats::{coco, voc};
 use crate::labels::{Ignored, to_line};
-use crate::scan::Dataset;
+use crate::scan::{Dataset, reason};
+use kinglet_vision::{decode, encode};
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -62,12 +63,12 @@ pub fn convert(sets: &[Dataset], target: Target, images: Images, output: &Path) 
     let writer = Writer { root: draft.path(), output, images };
     // VOC keeps all splits in one folder.
     let mut taken = HashSet::new();
-    let mut renamed = 0;
+    let mut changed = Renamed::default();
     for set in sets {
         if target != Target::Voc {
             taken.clear();
         }
-        let names = file_names(set, &mut taken, &mut renamed);
+        let names = file_names(set, &mut taken, &mut changed)?;
         writer.write_split(set, target, &names)?;
     }
     if target == Target::Yolo {
@@ -83,7 +84,7 @@ pub fn convert(sets: &[Dataset], target: Target, images: Images, output: &Path) 
         Target::Coco | Target::Voc => output.to_path_buf(),
     };
     let splits = sets.iter().map(|set| (set.split.key().to_owned(), set.samples.len(), set.summary.boxes)).collect();
-    Ok(Converted { data, splits, lost: lost(sets, target, renamed) })
+    Ok(Converted { data, splits, lost: lost(sets, target, &changed) })
 }
 
 /// A temporary folder is its owner's alone; the data set gets the permissions of any new folder.
@@ -98,20 +99,52 @@ fn open_to_all(folder: &Path) {
     let _ = folder;
 }
 
-/// File names of a split's images: their own, with a number where two images would share their label file.
-fn file_names(set: &Dataset, taken: &mut HashSet<String>, renamed: &mut usize) -> Vec<String> {
-    let name = |path: &Path| {
-        let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-        let extension = path.extension().map(|e| e.to_string_lossy().into_owned()).unwrap_or_default();
-        (stem, extension)
-    };
+/// Images whose file names are not their own.
+#[derive(Default)]
+struct Renamed {
+    /// Another image has the same name.
+    numbered: usize,
+    /// The extension was not one by which folders are searched.
+    extended: usize,
+    /// GIF, which is written as PNG.
+    gifs: usize,
+}
+
+/// File names of a split's images: their own, with a number where two images would share their label file, and with the
+/// extension of their content where theirs is none by which images are found.
+fn file_names(set: &Dataset, taken: &mut HashSet<String>, changed: &mut Renamed) -> Result<Vec<String>, DataError> {
     let mut unique = |path: &Path| {
-        let (stem, extension) = name(path);
+        let (stem, extension) = own_name(path, changed)?;
         let chosen = unique_stem(&stem, taken);
-        *renamed += usize::from(chosen != stem);
-        format!("{chosen}.{extension}")
+        changed.numbered += usize::from(chosen != stem);
+        Ok(format!("{chosen}.{extension}"))
     };
     set.samples.iter().map(|sample| unique(&sample.path)).collect()
+}
+
+/// Name and extension of an image.
+fn own_name(path: &Path, changed: &mut Renamed) -> Result<(String, String), DataError> {
+    let text = |part: Option<&std::ffi::OsStr>| part.map(|p| p.to_string_lossy().into_owned()).unwrap_or_default();
+    let (stem, extension) = (text(path.file_stem()), text(path.extension()));
+    let Some(format) = foreign_format(path)? else { return Ok((stem, extension)) };
+    let is_gif = format == decode::Format::Gif;
+    changed.extended += usize::from(!is_gif);
+    changed.gifs += usize::from(is_gif);
+    // `a.jfif` is `a` with an extension, `frame.v2` a name with a dot.
+    let stem = if format.has_extension(&extension) { stem } else { text(path.file_name()) };
+    Ok((stem, if is_gif { "png".to_owned() } else { format.name().to_lowercase() }))
+}
+
+/// What an image is whose extension is none by which images are found.
+fn foreign_format(image: &Path) -> Result<Option<decode::Format>, DataError> {
+    if decode::has_image_extension(image) {
+        return Ok(None);
+    }
+    decode::read_dimensions(image).map(|(_, _, format)| Some(format)).map_err(|e| unreadable(image, e))
+}
+
+fn unreadable(image: &Path, error: decode::DecodeError) -> DataError {
+    DataError::io("read", image, std::io::Error::other(reason(error)))
 }
 
 /// A name that is not taken yet, and is from now on: the one given, or that with a number behind it.
@@ -181,6 +214,11 @@ impl Writer<'_> {
 
     fn place_image(&self, image: &Path, name: &str) -> Result<(), DataError> {
         let to = self.place(name)?;
+        if foreign_format(image)? == Some(decode::Format::Gif) {
+            let picture = decode::read(image, &decode::Limits::default()).map_err(|e| unreadable(image, e))?.image;
+            let written = encode::write_png(&picture, &to);
+            return written.map_err(|e| DataError::io("write", &self.output.join(name), std::io::Error::other(e)));
+        }
         let placed = match self.images {
             Images::Copy => fs::copy(image, &to).map(|_| ()),
             Images::Link => fs::canonicalize(image).and_then(|real| link(&real, &to)),
@@ -215,7 +253,7 @@ fn data_yaml(sets: &[Dataset]) -> String {
 }
 
 /// What the new format does not hold.
-fn lost(sets: &[Dataset], target: Target, renamed: usize) -> Vec<String> {
+fn lost(sets: &[Dataset], target: Target, changed: &Renamed) -> Vec<String> {
     let count = |of: &dyn Fn(&Dataset) -> usize| sets.iter().map(of).sum::<usize>();
     let regions = |why| count(&|set| set.samples.iter().flat_map(|s| &s.ignored).filter(|r| r.why == why).count());
     let (crowds, difficult) = (regions(Ignored::Crowd), regions(Ignored::Difficult));
@@ -243,7 +281,13 @@ fn lost(sets: &[Dataset], target: Target, renamed: usize) -> Vec<String> {
         (images, true, "images cannot be used and are left out"),
         (dropped, true, "labels are wrong and left out"),
         (fixed, true, "labels are written as corrected"),
-        (renamed, true, "images got a number behind their name, since another has the same"),
+        (
+            changed.extended,
+            true,
+            "images got the extension of their content, since folders are not searched for theirs",
+        ),
+        (changed.gifs, true, "GIF images are written as PNG"),
+        (changed.numbered, true, "images got a number behind their name, since another has the same"),
     ];
     let told = told.into_iter().filter(|(count, applies, _)| *count > 0 && *applies);
     told.map(|(count, _, what)| if what.starts_with("numbering") { what.to_owned() } else { format!("{count} {what}") })

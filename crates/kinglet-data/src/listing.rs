@@ -105,9 +105,10 @@ impl Listing {
     /// images without extension.
     fn read_list(&mut self, list: &Path, source: &Source, roots: &[PathBuf]) -> Result<(), DataError> {
         let folder = folder_of(list);
+        let mut named = voc::NamedImages::default();
         for (index, line) in read_text(list)?.lines().enumerate() {
             let line = line.trim();
-            if line.is_empty() || line.starts_with('#') {
+            if line.is_empty() {
                 continue;
             }
             let written = user_path(line);
@@ -119,11 +120,13 @@ impl Listing {
                 .into_iter()
                 .find_map(|tail| bases().chain([Path::new(".")]).map(|base| join(base, tail)).find(|p| p.is_file()));
             let by_name = || match source.format {
-                Format::Voc => voc::image_of_line(&source.folder(), line),
+                Format::Voc => named.of_line(&source.folder(), line),
                 _ => None,
             };
             match found.or_else(by_name) {
                 Some(path) => self.add(path),
+                // A comment, since no image is called so.
+                None if line.starts_with('#') => {}
                 None => {
                     let value = format!("`{line}`, looked for in `{}` and the data set's folders", folder.display());
                     let fault = (FindingKind::MissingImage, value);

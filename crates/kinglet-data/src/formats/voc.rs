@@ -13,9 +13,11 @@ use crate::finding::{Fault, Finding, FindingKind, Severity, excerpt};
 use crate::labels::Ignored;
 use crate::pixel_box::{Checked, PixelBox, check_pixels, other_size};
 use crate::scan::{Dataset, Sample};
-use crate::source::{Source, Split, join};
+use crate::source::{Source, Split, folder_of, join};
+use kinglet_vision::decode;
 use roxmltree::{Document, Node, ParsingOptions};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 const ANNOTATIONS: [&str; 2] = ["Annotations", "annotations"];
@@ -38,12 +40,7 @@ pub(crate) fn find(folder: &Path) -> Result<Option<Source>, DataError> {
     };
     let mut source = Source::empty(&root, Format::Voc);
     source.names = match ["labelmap.txt", classes_txt::FILE].iter().map(|name| root.join(name)).find(|p| p.is_file()) {
-        Some(file) => {
-            let names = names_of_lines(&file)?;
-            // CVAT: `label:color_rgb:parts:actions`, with a comment above and a background that is no class.
-            let names = names.iter().filter(|line| !line.starts_with('#')).map(|line| line.split(':').next());
-            names.flatten().filter(|name| *name != "background").map(str::to_owned).collect()
-        }
+        Some(file) => names_of_lines(&file)?.iter().filter_map(|line| class_of_line(line)).map(str::to_owned).collect(),
         None => {
             let mut found = BTreeSet::new();
             for file in &files {
@@ -73,6 +70,20 @@ pub(crate) fn find(folder: &Path) -> Result<Option<Source>, DataError> {
         }
     }
     Ok(Some(source))
+}
+
+/// The class that a line names. CVAT writes `label:color_rgb:parts:actions`, that as a comment above, and a background that is no
+/// class; other lines are names as they are.
+fn class_of_line(line: &str) -> Option<&str> {
+    if line.starts_with("# label:") {
+        return None;
+    }
+    let is_colour = |text: &str| text.is_empty() || text.split(',').all(|part| part.parse::<u8>().is_ok());
+    let mut columns = line.rsplitn(4, ':');
+    match (columns.nth(2), columns.next()) {
+        (Some(colour), Some(name)) if is_colour(colour) => (name != "background").then_some(name),
+        _ => Some(line),
+    }
 }
 
 /// The annotation files of a tree, where it is one of VOC.
@@ -130,14 +141,42 @@ pub(crate) fn candidates(image: &Path) -> Vec<PathBuf> {
     out
 }
 
-/// The image that a line of an image set means: a name without extension, and maybe a number behind it.
-pub(crate) fn image_of_line(root: &Path, line: &str) -> Option<PathBuf> {
-    let name = line.split_whitespace().next()?;
-    let folders = IMAGES.iter().map(|folder| root.join(folder)).chain([root.to_path_buf()]);
-    let extensions = ["jpg", "jpeg", "png", "JPG", "JPEG", "PNG", "bmp", "webp", "tif", "tiff"];
-    folders
-        .flat_map(|folder| extensions.map(|extension| folder.join(format!("{name}.{extension}"))))
-        .find(|path| path.is_file())
+/// Images by their names without extension, as the lines of an image set have them. A folder is read when first asked for.
+#[derive(Debug, Default)]
+pub(crate) struct NamedImages {
+    folders: HashMap<PathBuf, HashMap<OsString, PathBuf>>,
+}
+
+impl NamedImages {
+    /// The image that a line means: a name, and maybe a number behind it.
+    pub(crate) fn of_line(&mut self, root: &Path, line: &str) -> Option<PathBuf> {
+        let without_number = line.rsplit_once(char::is_whitespace).map(|(name, _)| name.trim_end());
+        let mut names = std::iter::once(line).chain(without_number);
+        names.find_map(|name| self.named(root, name))
+    }
+
+    fn named(&mut self, root: &Path, name: &str) -> Option<PathBuf> {
+        let folders = IMAGES.iter().map(|folder| root.join(folder)).chain([root.to_path_buf()]);
+        let mut places = folders.map(|folder| folder.join(name));
+        places.find_map(|place| {
+            let folder = self.folders.entry(folder_of(&place)).or_insert_with_key(|folder| stems(folder));
+            folder.get(place.file_name()?).cloned()
+        })
+    }
+}
+
+/// The images of a folder by their names without extension; of several the usual kinds come first.
+fn stems(folder: &Path) -> HashMap<OsString, PathBuf> {
+    let rank = |path: &PathBuf| ["jpg", "jpeg", "png"].iter().position(|usual| has_extension(path, usual)).unwrap_or(3);
+    let mut images = files_of(folder, decode::has_image_extension).unwrap_or_default();
+    images.sort_by_key(rank);
+    let mut stems = HashMap::new();
+    for image in images {
+        if let Some(stem) = image.file_stem() {
+            stems.entry(stem.to_owned()).or_insert(image);
+        }
+    }
+    stems
 }
 
 fn parse_xml(text: &str) -> Result<Document<'_>, String> {
@@ -281,4 +320,26 @@ fn pixels(value: f64) -> String {
 
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_cvat_are_told_from_names_with_colons() {
+        for (line, expected) in [
+            ("# label:color_rgb:parts:actions", None),
+            ("background:0,0,0::", None),
+            ("cat:250,50,83::", Some("cat")),
+            ("a: b:1,2,3:x,y:walk", Some("a: b")),
+            ("cat:::", Some("cat")),
+            ("background", Some("background")),
+            ("#1", Some("#1")),
+            ("a: b", Some("a: b")),
+            ("a:b:c:d", Some("a:b:c:d")),
+        ] {
+            assert_eq!(class_of_line(line), expected, "{line}");
+        }
+    }
 }

@@ -4,6 +4,7 @@ use crate::formats::{empty, object, open, picture, voc};
 use crate::{Fixture, shared};
 use kinglet_data::convert::{Images, Target, convert};
 use kinglet_data::{DataError, Dataset, NoProgress, ScanOptions, Source, Split};
+use kinglet_vision::Image;
 use std::fs;
 use std::path::Path;
 
@@ -37,14 +38,19 @@ fn same(a: &[Dataset], b: &[Dataset], near: f32) {
 
 fn small() -> Fixture {
     let f = Fixture::two_classes();
-    f.write("data.yaml", "train: images/train\nval: images/val\nnames: ['a & <b>', \"it's: 血\"]\n");
+    let names = "['a & <b>', \"it's: 血\", background, '# a: b', 'a:b:c:d']";
+    f.write("data.yaml", format!("train: images/train\nval: images/val\nnames: {names}\n"));
     for (name, labels) in [
-        ("train/x", "1 0.123457 0.3 0.1 0.4\n0 0.5 0.5 1 1\n"),
-        ("train/none", ""),
-        ("val/x", "0 0.25 0.25 0.125 0.111111\n"),
+        ("train/x.png", "1 0.123457 0.3 0.1 0.4\n0 0.5 0.5 1 1\n"),
+        ("train/none.png", ""),
+        ("train/# first.png", "2 0.5 0.5 0.2 0.2\n"),
+        ("train/two words 1.Png", "3 0.5 0.5 0.2 0.2\n4 0.5 0.5 0.4 0.4\n"),
+        ("val/y.png", "0 0.25 0.25 0.125 0.111111\n"),
     ] {
-        picture(&f, &format!("images/{name}.png"));
-        f.write(&format!("labels/{name}.txt"), labels);
+        picture(&f, &format!("images/{name}"));
+        f.write(&format!("labels/{name}"), labels);
+        let place = f.path(&format!("labels/{name}"));
+        fs::rename(&place, place.with_extension("txt")).unwrap();
     }
     f
 }
@@ -57,13 +63,11 @@ fn every_way_there_and_back_gives_the_same_set() {
     for (target, near) in [(Target::Coco, 1e-5), (Target::Voc, 3e-4), (Target::Yolo, 0.0)] {
         let (out, back) = (f.path(&format!("out-{target:?}")), f.path(&format!("back-{target:?}")));
         let done = convert(&before, target, Images::Copy, &out).unwrap();
-        assert_eq!(done.splits, [("train".to_owned(), 2, 2), ("val".to_owned(), 1, 1)]);
-        let renamed = target == Target::Voc;
-        assert_eq!(done.lost.len(), usize::from(renamed), "{:?}", done.lost);
+        assert_eq!(done.splits, [("train".to_owned(), 4, 5), ("val".to_owned(), 1, 1)]);
+        assert_eq!(done.lost, [""; 0]);
         let middle = all_splits(&done.data);
-        if !renamed {
-            same(&before, &middle, near);
-        }
+        assert!(middle.iter().all(|set| set.findings.is_empty()), "{:?}", middle[0].findings);
+        same(&before, &middle, near);
         let again = convert(&middle, Target::Yolo, Images::Copy, &back).unwrap();
         same(&middle, &all_splits(&again.data), 1e-6);
     }
@@ -98,6 +102,47 @@ fn what_the_other_format_cannot_say_is_counted() {
     assert_eq!(back[0].samples[0].labels[0].polygon.as_ref().map(Vec::len), Some(3));
 }
 
+/// A GIF of 2 x 2 black pixels.
+const GIF: &[u8] = b"GIF89a\x02\0\x02\0\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0\x02\0\x02\0\0\x02\x02\x84\x51\0;";
+
+#[test]
+fn images_whose_extension_says_nothing_are_written_as_what_they_are() {
+    let f = empty();
+    f.image("images/a.jpg", &Image::new(40, 50, [9, 90, 160]));
+    fs::rename(f.path("images/a.jpg"), f.path("images/a.jfif")).unwrap();
+    picture(&f, "images/frame.v2");
+    picture(&f, "images/img001");
+    f.write("images/moving.gif", GIF);
+    let names = ["a.jfif", "frame.v2", "img001", "moving.gif"];
+    let image = |(id, name): (usize, &&str)| format!(r#"{{"id": {id}, "file_name": "{name}"}}"#);
+    let a_box = |id: usize| format!(r#"{{"id": {id}, "image_id": {id}, "category_id": 1, "bbox": [0, 0, 2, 2]}}"#);
+    f.write(
+        "train.json",
+        format!(
+            r#"{{"images": [{}], "annotations": [{}], "categories": [{{"id": 1, "name": "a"}}]}}"#,
+            names.iter().enumerate().map(image).collect::<Vec<_>>().join(","),
+            (0..4).map(a_box).collect::<Vec<_>>().join(",")
+        ),
+    );
+    let before = all_splits(&f.path("train.json"));
+    for (target, images) in [
+        (Target::Yolo, Images::Copy),
+        (Target::Coco, Images::Copy),
+        (Target::Voc, Images::Copy),
+        (Target::Yolo, Images::Link),
+    ] {
+        let done = convert(&before, target, images, &f.path(&format!("{target:?}-{images:?}"))).unwrap();
+        let told = done.lost.join("; ");
+        assert!(told.contains("3 images got the extension of their content"), "{told}");
+        assert!(told.contains("1 GIF images are written as PNG"), "{told}");
+        let after = all_splits(&done.data);
+        let found: Vec<_> = after[0].samples.iter().map(|s| s.path.file_name().unwrap().to_str().unwrap()).collect();
+        assert_eq!(found, ["a.jpeg", "frame.v2.png", "img001.png", "moving.png"], "{target:?}");
+        assert!(after[0].samples.iter().all(|sample| sample.labels.len() == 1));
+        assert_eq!(Image::load(&after[0].samples[3].path).unwrap().data, [0; 12]);
+    }
+}
+
 #[test]
 fn coco_ids_survive_and_numbered_names_are_ids() {
     let f = empty();
@@ -117,10 +162,10 @@ fn a_failed_conversion_leaves_nothing_and_a_full_folder_is_not_touched() {
     f.write("full/notes.md", "mine");
     let error = convert(&sets, Target::Yolo, Images::Copy, &f.path("full")).unwrap_err();
     assert!(matches!(error, DataError::FolderNotEmpty(_)));
-    fs::remove_file(f.path("images/val/x.png")).unwrap();
+    fs::remove_file(f.path("images/val/y.png")).unwrap();
     let before = fs::read_dir(f.dir.path()).unwrap().count();
     let error = convert(&sets, Target::Coco, Images::Copy, &f.path("new")).unwrap_err();
-    assert!(f.message(&error).starts_with("cannot copy `DIR/images/val/x.png`"), "{error}");
+    assert!(f.message(&error).starts_with("cannot copy `DIR/images/val/y.png`"), "{error}");
     assert_eq!(fs::read_dir(f.dir.path()).unwrap().count(), before);
 }
 
@@ -129,9 +174,9 @@ fn a_failed_conversion_leaves_nothing_and_a_full_folder_is_not_touched() {
 fn links_point_to_the_originals() {
     let f = small();
     let done = convert(&all_splits(&f.path("data.yaml")), Target::Yolo, Images::Link, &f.path("linked")).unwrap();
-    let link = f.path("linked/images/val/x.png");
+    let link = f.path("linked/images/val/y.png");
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
-    assert_eq!(fs::canonicalize(link).unwrap(), fs::canonicalize(f.path("images/val/x.png")).unwrap());
+    assert_eq!(fs::canonicalize(link).unwrap(), fs::canonicalize(f.path("images/val/y.png")).unwrap());
     same(&all_splits(&f.path("data.yaml")), &all_splits(&done.data), 1e-6);
 }
 
