@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 const MAGIC: &str = "kinglet-cache";
 
 /// What the scan learnt from an image's bytes.

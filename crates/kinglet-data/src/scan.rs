@@ -139,10 +139,14 @@ fn read_header(path: &Path, (len, modified): (u64, u64)) -> Header {
     };
     let mut trouble = None;
     if !end.is_some_and(|end| ends_with(path, end)) {
-        // Only now is a full decode worth its time: some cut files still hold every pixel.
+        // Only now is a full decode worth its time: some cut files still hold every pixel, and behind the end of sound ones
+        // cameras write data of their own.
         match decode::read(path, &limits) {
-            Ok(_) => trouble = end.map(|_| format!("{format} without its end marker")),
             Err(error) => return unusable(reason(error)),
+            Ok(decoded) if decoded.findings.contains(&decode::DecodeNote::TruncatedTail) => {
+                trouble = Some(format!("{format} without its end marker"));
+            }
+            Ok(_) => {}
         }
     }
     Header { len, modified, width, height, trouble }
@@ -306,10 +310,19 @@ impl Dataset {
 
         let mut samples = Vec::with_capacity(images);
         let mut headers = BTreeMap::new();
+        let limits = decode::Limits::default();
         for (entry, one) in entries.iter().zip(looked) {
             headers.extend(one.header.map(|h| (cache_key(&entry.image), h)));
-            samples.extend(one.sample);
             findings.extend(one.findings);
+            let Some(sample) = one.sample else { continue };
+            // Damage past a sound header shows only now. One image that can be decoded is enough to go on.
+            match samples.is_empty().then(|| decode::read(&sample.path, &limits)) {
+                Some(Err(error)) => {
+                    let fault = (FindingKind::UnreadableImage, reason(error));
+                    findings.push(Finding::new(&sample.path, None, Severity::Dropped, fault));
+                }
+                _ => samples.push(sample),
+            }
         }
         let fresh = Cache { headers };
         if options.cache
@@ -323,15 +336,6 @@ impl Dataset {
             ));
         }
 
-        // Damage past a sound header shows only now. One image that can be decoded is enough to go on.
-        let limits = decode::Limits::default();
-        while let Some(sample) = samples.first() {
-            let Err(error) = decode::read(&sample.path, &limits) else { break };
-            let (file, value) = (sample.path.clone(), reason(error));
-            let (kind, severity) = (FindingKind::UnreadableImage, Severity::Dropped);
-            findings.push(Finding { file, line: None, kind, severity, value });
-            samples.remove(0);
-        }
         if samples.is_empty() {
             let first = findings.iter().find(|f| f.kind.concerns_image()).map(Finding::to_string).unwrap_or_default();
             return Err(DataError::NoReadableImages { split: split.key(), count: images, first });

@@ -157,10 +157,10 @@ fn edits_of_equal_length_and_changed_names_take_effect_at_once() {
 fn cache_spares_opening_images_and_a_foreign_file_does_no_harm() {
     let f = Fixture::two_classes();
     f.sample("train/a", (20, 20), GOOD);
-    f.write("labels/train.kinglet-cache", "kinglet-cache 3 0000\n{\"x\":1}");
+    f.write("labels/train.kinglet-cache", "kinglet-cache 4 0000\n{\"x\":1}");
     let first = f.open(Split::Train).unwrap();
     let text = fs::read_to_string(f.path("labels/train.kinglet-cache")).unwrap();
-    assert!(text.starts_with("kinglet-cache 3 ") && text.contains("a.png"));
+    assert!(text.starts_with("kinglet-cache 4 ") && text.contains("a.png"));
     let second = f.open(Split::Train).unwrap();
     assert_eq!(first.samples, second.samples);
     assert_eq!(fs::read_to_string(f.path("labels/train.kinglet-cache")).unwrap(), text);
@@ -201,4 +201,61 @@ fn real_sets_scan_without_loss() {
     }
     let set = open("data/coco256/coco256.yaml", Split::Val);
     assert_eq!((set.samples.len(), set.nc()), (128, 80));
+}
+
+#[test]
+fn an_image_of_a_list_may_begin_as_a_comment_does() {
+    let f = Fixture::two_classes();
+    f.sample("train/#1", (20, 20), "0 0.5 0.5 0.5 0.5\n");
+    f.sample("val/v", (20, 20), "0 0.5 0.5 0.5 0.5\n");
+    f.write("images/train/list.txt", "# a comment\n#1.png\n");
+    f.write("data.yaml", "train: images/train/list.txt\nval: images/val\nnames: [a, b]\n");
+    let set = f.train();
+    assert_eq!((set.samples.len(), set.findings.len()), (1, 0), "{:?}", set.findings);
+}
+
+#[test]
+fn what_cameras_write_behind_an_image_is_no_damage_and_a_missing_end_is() {
+    let f = Fixture::two_classes();
+    f.sample("val/v", (20, 20), "0 0.5 0.5 0.5 0.5\n");
+    for name in ["jpg", "png"] {
+        f.image(&format!("images/train/{name}.{name}"), &Image::new(20, 20, [90, 120, 150]));
+        f.write(&format!("labels/train/{name}.txt"), "0 0.5 0.5 0.5 0.5\n");
+        let path = f.path(&format!("images/train/{name}.{name}"));
+        let bytes = fs::read(&path).unwrap();
+        fs::write(&path, [bytes.as_slice(), &[7; 500]].concat()).unwrap();
+        let set = f.train();
+        assert!(set.findings.is_empty(), "{:?}", set.findings);
+        // A JPEG's end is two bytes, a PNG's last chunk twelve; a PNG's decoder wants it.
+        let (cut, kind) = match name {
+            "jpg" => (2, FindingKind::DamagedImage),
+            _ => (12, FindingKind::UnreadableImage),
+        };
+        fs::write(&path, &bytes[..bytes.len() - cut]).unwrap();
+        f.image("images/train/sound.png", &Image::new(20, 20, [90, 120, 150]));
+        let set = f.train();
+        assert_eq!((set.findings.len(), set.findings[0].kind), (1, kind), "{name}");
+        fs::write(&path, &bytes).unwrap();
+    }
+}
+
+#[test]
+fn findings_keep_the_order_of_the_images_where_the_first_cannot_be_decoded() {
+    let f = Fixture::two_classes();
+    for stem in ["a", "b", "c"] {
+        f.sample(&format!("train/{stem}"), (64, 64), "0 0.5 0.5 0.5 0.5\n9 0.5 0.5 0.1 0.1\n");
+    }
+    f.sample("val/v", (20, 20), "0 0.5 0.5 0.5 0.5\n");
+    // The header and the end are there; what lies between is not.
+    let path = f.path("images/train/a.png");
+    let mut bytes = fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0xff;
+    fs::write(&path, bytes).unwrap();
+    let options = ScanOptions { strict: false, ..ScanOptions::default() };
+    let set = Dataset::open(f.path("data.yaml"), Split::Train, options, &NoProgress).unwrap();
+    let found: Vec<_> = set.findings.iter().map(|f| (f.file.file_stem().unwrap().to_str().unwrap(), f.kind)).collect();
+    let unnamed = FindingKind::ClassOutOfRange;
+    assert_eq!(found, [("a", unnamed), ("a", FindingKind::UnreadableImage), ("b", unnamed), ("c", unnamed)]);
+    assert_eq!(set.samples.len(), 2);
 }
