@@ -39,6 +39,8 @@ pub struct LoaderOptions {
     pub workers: usize,
     /// Keep decoded, resized pictures in memory, if they fit into half of what is free.
     pub cache_images: bool,
+    /// Bytes of free memory that others will take: [`Loader::cache_bytes`] of a loader made before.
+    pub promised: u64,
 }
 
 impl Default for LoaderOptions {
@@ -54,6 +56,7 @@ impl Default for LoaderOptions {
             seed: 0,
             workers: 0,
             cache_images: false,
+            promised: 0,
         }
     }
 }
@@ -154,6 +157,8 @@ struct Inner {
     options: LoaderOptions,
     /// Resized pictures, where they fit into memory.
     cache: Option<Vec<OnceLock<Arc<Image>>>>,
+    /// What the cache takes once it is full.
+    cache_bytes: u64,
     notes: Vec<String>,
     /// Samples that could not be decoded, why, and whether a batch has told it.
     broken: Mutex<BTreeMap<usize, (Finding, bool)>>,
@@ -201,7 +206,7 @@ impl Loader {
         options.img = options.img.max(1);
         options.workers = thread_count(options.workers);
         let mut notes = Vec::new();
-        let mut cache = None;
+        let (mut cache, mut cache_bytes) = (None, 0);
         if options.cache_images {
             let bytes: u64 = dataset
                 .samples
@@ -210,15 +215,23 @@ impl Loader {
                 .map(|(w, h)| (w * h * 3) as u64)
                 .sum();
             match available_memory() {
-                Some(free) if bytes > free / 2 => notes.push(format!(
-                    "images are not cached: they need {} MB and {} MB are free (at most half is taken)",
+                Some(free) if bytes.saturating_add(options.promised) > free / 2 => notes.push(format!(
+                    "images of `{}` are not cached: they need {} MB{} and {} MB are free (at most half is taken)",
+                    dataset.split.key(),
                     bytes >> 20,
+                    match options.promised >> 20 {
+                        0 => String::new(),
+                        promised => format!(" besides {promised} MB for others"),
+                    },
                     free >> 20
                 )),
-                _ => cache = Some((0..dataset.samples.len()).map(|_| OnceLock::new()).collect()),
+                _ => {
+                    cache = Some((0..dataset.samples.len()).map(|_| OnceLock::new()).collect());
+                    cache_bytes = bytes;
+                }
             }
         }
-        Loader { inner: Arc::new(Inner { dataset, options, cache, notes, broken: Mutex::default() }) }
+        Loader { inner: Arc::new(Inner { dataset, options, cache, cache_bytes, notes, broken: Mutex::default() }) }
     }
 
     /// Whether the sample's picture could not be decoded when a batch wanted it.
@@ -239,6 +252,11 @@ impl Loader {
     /// The options in force.
     pub fn options(&self) -> &LoaderOptions {
         &self.inner.options
+    }
+
+    /// Bytes that cached pictures take once all are there; 0 where none are cached.
+    pub fn cache_bytes(&self) -> u64 {
+        self.inner.cache_bytes
     }
 
     /// Notes for the user, such as a cache that does not fit.
@@ -291,7 +309,9 @@ impl Loader {
 
     /// Makes one batch on the calling thread: `position` is its number within the epoch.
     pub fn make_batch(&self, epoch: usize, position: usize, samples: &[usize]) -> Batch {
-        self.inner.make_batch(epoch, position, samples)
+        let (mut batch, found) = self.inner.make_batch(epoch, position, samples);
+        batch.findings = found.into_iter().map(|(_, finding)| finding).collect();
+        batch
     }
 }
 
@@ -299,7 +319,7 @@ impl Loader {
 struct State {
     next: usize,
     wanted: usize,
-    ready: BTreeMap<usize, Batch>,
+    ready: BTreeMap<usize, (Batch, Found)>,
     stop: bool,
     failed: bool,
 }
@@ -378,12 +398,13 @@ impl Iterator for EpochIter {
         }
         loop {
             let wanted = state.wanted;
-            if let Some(mut batch) = state.ready.remove(&wanted) {
+            if let Some((mut batch, found)) = state.ready.remove(&wanted) {
                 state.wanted += 1;
                 self.shared.changed.notify_all();
                 drop(state);
                 // Here, where batches pass in order: which one tells of a picture must not depend on the threads.
-                batch.findings.retain(|finding| self.inner.is_news(finding));
+                let news = found.into_iter().filter(|(sample, _)| self.inner.is_news(*sample));
+                batch.findings = news.map(|(_, finding)| finding).collect();
                 return Some(batch);
             }
             if state.failed {
@@ -421,6 +442,9 @@ impl Drop for EpochIter {
     }
 }
 
+/// Samples that could not be decoded, and why.
+type Found = Vec<(usize, Finding)>;
+
 struct Made {
     image: Image,
     boxes: Vec<(usize, [f32; 4])>,
@@ -433,13 +457,12 @@ impl Inner {
     }
 
     /// Whether a batch tells of this picture for the first time.
-    fn is_news(&self, finding: &Finding) -> bool {
-        let mut broken = self.broken();
-        let known = broken.values_mut().find(|(known, _)| known.file == finding.file);
-        known.is_some_and(|(_, told)| !std::mem::replace(told, true))
+    fn is_news(&self, sample: usize) -> bool {
+        self.broken().get_mut(&sample).is_some_and(|(_, told)| !std::mem::replace(told, true))
     }
 
-    fn make_batch(&self, epoch: usize, position: usize, samples: &[usize]) -> Batch {
+    /// A batch without its findings, and what was found.
+    fn make_batch(&self, epoch: usize, position: usize, samples: &[usize]) -> (Batch, Found) {
         let o = &self.options;
         let [h, w] = if o.rect {
             let aspect = |&i: &usize| self.dataset.samples[i].height as f64 / self.dataset.samples[i].width as f64;
@@ -458,20 +481,21 @@ impl Inner {
             infos: Vec::with_capacity(n),
             findings: Vec::new(),
         };
+        let mut found = Vec::new();
         for (image, &sample) in samples.iter().enumerate() {
             // A weighted order may name a sample twice in an epoch; the position keeps its pictures apart.
             let slot = position * o.batch + image;
             let mut rng = Rng::for_sample(o.seed ^ (slot as u64).rotate_left(32), epoch, sample);
-            let made = self.make_sample(sample, [h, w], &mut rng, &mut batch.findings);
+            let made = self.make_sample(sample, [h, w], &mut rng, &mut found);
             batch.images.extend_from_slice(&made.image.data);
             batch.targets.extend(made.boxes.into_iter().map(|(class, cxcywh)| Target { image, class, cxcywh }));
             batch.infos.push(made.info);
         }
-        batch
+        (batch, found)
     }
 
     /// The picture with its long side at `img`, from the cache or the file; grey, with a finding, where that fails.
-    fn load(&self, index: usize, findings: &mut Vec<Finding>) -> (Arc<Image>, bool) {
+    fn load(&self, index: usize, findings: &mut Found) -> (Arc<Image>, bool) {
         if let Some(image) = self.cache.as_ref().and_then(|c| c[index].get()) {
             return (image.clone(), true);
         }
@@ -489,7 +513,7 @@ impl Inner {
                     value: reason(error),
                 };
                 self.broken().entry(index).or_insert_with(|| (finding.clone(), false));
-                findings.push(finding);
+                findings.push((index, finding));
                 return (Arc::new(Image::new(w, h, LETTERBOX_GREY)), false);
             }
         };
@@ -500,7 +524,7 @@ impl Inner {
         (image, true)
     }
 
-    fn make_sample(&self, index: usize, [h, w]: [usize; 2], rng: &mut Rng, findings: &mut Vec<Finding>) -> Made {
+    fn make_sample(&self, index: usize, [h, w]: [usize; 2], rng: &mut Rng, findings: &mut Found) -> Made {
         let sample = &self.dataset.samples[index];
         let info = SampleInfo { sample: index, original: (sample.width, sample.height), gain: [1.0; 2], pad: [0.0; 2] };
         if let Some(params) = &self.options.augment
@@ -541,7 +565,7 @@ impl Inner {
     }
 
     /// A mosaic of the sample and three others, copy-pasted and warped to the final size.
-    fn mosaic(&self, index: usize, params: &AugmentParams, rng: &mut Rng, findings: &mut Vec<Finding>) -> Scene {
+    fn mosaic(&self, index: usize, params: &AugmentParams, rng: &mut Rng, findings: &mut Found) -> Scene {
         let size = self.options.img;
         let centre = mosaic::draw_centre(size, rng);
         let mut members: [usize; 4] =

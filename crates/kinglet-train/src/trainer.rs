@@ -208,14 +208,13 @@ impl Trainer {
         // Cached pictures cost memory only where there is plenty: the loader decides.
         let usual = LoaderOptions { workers: options.workers, cache_images: true, stride, ..base };
         let loader = Loader::new(train.clone(), LoaderOptions { rect, shuffle: !rect, ..usual });
-        loader.notes().iter().for_each(|n| observer.note(n));
         let val = val.map(|v| {
             let base = LoaderOptions::val(options.img, options.batch * 2);
-            Loader::new(
-                Arc::new(v),
-                LoaderOptions { workers: options.workers, cache_images: true, stride: model.max_stride(), ..base },
-            )
+            let (workers, promised) = (options.workers, loader.cache_bytes());
+            Loader::new(Arc::new(v), LoaderOptions { workers, cache_images: true, promised, stride, ..base })
         });
+        let loaders = std::iter::once(&loader).chain(&val);
+        loaders.flat_map(Loader::notes).for_each(|n| observer.note(n));
         if resumed.is_none() {
             start_weights(&options, &mut model, observer)?;
             if !options.noautoanchor {

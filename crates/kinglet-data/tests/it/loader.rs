@@ -274,3 +274,22 @@ fn a_set_of_backgrounds_and_one_sample_loads() {
     let batches: Vec<Batch> = Loader::new(val, LoaderOptions::val(64, 8)).epoch(0, None).collect();
     assert_eq!((batches[0].h, batches[0].w, batches[0].targets.len()), (96, 32, 1));
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn memory_promised_to_others_is_not_taken() {
+    let f = Fixture::two_classes();
+    f.sample("train/a", (128, 64), "0 0.5 0.5 0.5 0.5\n");
+    f.sample("val/a", (64, 64), "0 0.5 0.5 0.5 0.5\n");
+    let with =
+        |promised| Loader::new(f.train(), LoaderOptions { cache_images: true, promised, ..LoaderOptions::val(64, 1) });
+    // 64 x 32 pixels of three bytes.
+    assert_eq!((with(0).cache_bytes(), with(0).notes().len()), (64 * 32 * 3, 0));
+    let full = with(1 << 60);
+    assert_eq!(full.cache_bytes(), 0);
+    assert!(
+        full.notes()[0].starts_with("images of `train` are not cached: they need 0 MB besides"),
+        "{:?}",
+        full.notes()
+    );
+}
