@@ -61,8 +61,14 @@ pub enum FindingKind {
     BadAnnotation,
     /// An annotation of an image that its file does not list.
     UnknownImage,
-    /// An id that an earlier image or annotation has.
+    /// An id that an earlier annotation has.
     DuplicateId,
+    /// An image that an annotation file lists without what it needs.
+    BadImageEntry,
+    /// An image whose id an earlier image has.
+    DuplicateImageId,
+    /// An image that an annotation file lists twice.
+    RepeatedImage,
     /// Corners given right to left or bottom to top.
     SwappedCorners,
     /// The annotations are of another image size than the image has.
@@ -102,6 +108,9 @@ impl FindingKind {
             Self::BadAnnotation => "annotation cannot be used",
             Self::UnknownImage => "annotation of an unknown image",
             Self::DuplicateId => "the same id again",
+            Self::BadImageEntry => "image entry cannot be used",
+            Self::DuplicateImageId => "the same image id again",
+            Self::RepeatedImage => "image listed again",
             Self::SwappedCorners => "corners are swapped",
             Self::SizeDiffers => "annotations are of another image size",
             Self::TwoClasses => "box with two classes",
@@ -121,6 +130,9 @@ impl FindingKind {
                 | DamagedImage
                 | TinyImage
                 | MissingImage
+                | BadImageEntry
+                | DuplicateImageId
+                | RepeatedImage
                 | SizeDiffers
                 | DuplicateImage
                 | SharedImage

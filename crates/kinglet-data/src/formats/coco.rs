@@ -392,26 +392,26 @@ fn read_images<'a>(
     out: &mut Coco,
 ) -> Result<HashMap<u64, Option<usize>>, DataError> {
     let mut places: HashMap<u64, Option<usize>> = HashMap::new();
-    let mut paths = HashSet::new();
+    let mut paths: HashMap<PathBuf, usize> = HashMap::new();
     let mut likely = 0;
     for raw in json.list("images", value)? {
         let line = Some(json.place(raw).0);
         let mut tell = |kind, value| out.findings.push(Finding::new(json.file, line, Severity::Dropped, (kind, value)));
         let Some(image) = object(raw) else {
-            tell(FindingKind::BadAnnotation, format!("expected an image object, found `{}`", excerpt(raw.get())));
+            tell(FindingKind::BadImageEntry, format!("expected an image object, found `{}`", excerpt(raw.get())));
             continue;
         };
         let Some(id) = image.id.and_then(whole) else {
-            tell(FindingKind::BadAnnotation, format!("an image without a whole number `id`: `{}`", excerpt(raw.get())));
+            tell(FindingKind::BadImageEntry, format!("an image without a whole number `id`: `{}`", excerpt(raw.get())));
             continue;
         };
         if places.contains_key(&id) {
-            tell(FindingKind::DuplicateId, format!("image {id}: the first of this id is used"));
+            tell(FindingKind::DuplicateImageId, format!("image {id}: the first of this id is used"));
             continue;
         }
         places.insert(id, None);
         let Some(name) = image.file_name.and_then(text) else {
-            tell(FindingKind::BadAnnotation, format!("image {id} has no `file_name`"));
+            tell(FindingKind::BadImageEntry, format!("image {id} has no `file_name`"));
             continue;
         };
         let Some(path) = find_image(&name, &out.folders, &mut likely) else {
@@ -420,13 +420,18 @@ fn read_images<'a>(
             tell(FindingKind::MissingImage, format!("`{name}`, looked for in `{tried}` and {more} other folders"));
             continue;
         };
-        if !paths.insert(path.clone()) {
-            tell(FindingKind::DuplicateId, format!("image {id}: `{name}` is listed already"));
+        if let Some(&first) = paths.get(&path) {
+            places.insert(id, Some(first));
+            let value =
+                format!("image {id}: `{name}` is image {} already, which takes its boxes", out.images[first].id);
+            let fault = (FindingKind::RepeatedImage, value);
+            out.findings.push(Finding::new(json.file, line, Severity::Fixed, fault));
             continue;
         }
         let side = |raw: Option<&RawValue>| raw.and_then(whole).and_then(|v| u32::try_from(v).ok()).filter(|&v| v > 0);
         let size = side(image.width).zip(side(image.height));
         places.insert(id, Some(out.images.len()));
+        paths.insert(path.clone(), out.images.len());
         out.images.push(CocoImage { path, id, size, boxes: Vec::new() });
     }
     Ok(places)

@@ -314,3 +314,29 @@ fn labels_with_exponents_parse_as_text_does() {
     let (labels, _) = parse_labels(b"0 5e-1 0.5 1E-1 0.1", std::path::Path::new("a.txt"), Some(1), false);
     assert_eq!(labels[0].cxcywh, [0.5, 0.5, 0.1, 0.1]);
 }
+
+#[test]
+fn an_image_listed_twice_keeps_the_boxes_of_both_and_findings_say_image() {
+    let f = empty();
+    picture(&f, "images/x.png");
+    f.write(
+        "train.json",
+        r#"{"images": [{"id": 1, "file_name": "x.png"}, {"id": 2, "file_name": "x.png"}, {"id": 1, "file_name": "y.png"}, {"id": 3}],
+            "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 9, 9]},
+                            {"id": 2, "image_id": 2, "category_id": 1, "bbox": [20, 20, 9, 9]}],
+            "categories": [{"id": 1, "name": "a"}]}"#,
+    );
+    let set = open(&f, "train.json", Split::Train).unwrap();
+    assert_eq!((set.samples.len(), set.samples[0].labels.len(), set.samples[0].id), (1, 2, Some(1)));
+    assert_eq!((set.summary.boxes_dropped, set.summary.boxes_fixed), (0, 0));
+    let told: Vec<String> = set.findings.iter().map(|finding| finding.to_string()).collect();
+    let told: Vec<&str> = told.iter().map(|text| text.split_once("train.json:1: ").unwrap().1).collect();
+    assert_eq!(
+        told,
+        [
+            "image listed again: image 2: `x.png` is image 1 already, which takes its boxes (corrected)",
+            "the same image id again: image 1: the first of this id is used (image left out)",
+            "image entry cannot be used: image 3 has no `file_name` (image left out)",
+        ]
+    );
+}

@@ -119,21 +119,22 @@ fn a_wrong_coco_annotation_costs_itself_and_is_named_with_its_line() {
 #[test]
 fn wrong_coco_images_are_left_out_and_named() {
     use FindingKind::*;
+    use Severity::*;
     let cases = [
-        (r#"{"file_name": "x.png"}"#, BadAnnotation),
-        (r#"{"id": 2}"#, BadAnnotation),
-        ("[]", BadAnnotation),
-        (r#"{"id": 1, "file_name": "x.png"}"#, DuplicateId),
-        (r#"{"id": 2, "file_name": "x.png"}"#, DuplicateId),
-        (r#"{"id": 2, "file_name": "../../nowhere.png"}"#, MissingImage),
-        (r#"{"id": 2, "file_name": ".."}"#, MissingImage),
+        (r#"{"file_name": "x.png"}"#, BadImageEntry, Dropped),
+        (r#"{"id": 2}"#, BadImageEntry, Dropped),
+        ("[]", BadImageEntry, Dropped),
+        (r#"{"id": 1, "file_name": "x.png"}"#, DuplicateImageId, Dropped),
+        (r#"{"id": 2, "file_name": "x.png"}"#, RepeatedImage, Fixed),
+        (r#"{"id": 2, "file_name": "../../nowhere.png"}"#, MissingImage, Dropped),
+        (r#"{"id": 2, "file_name": ".."}"#, MissingImage, Dropped),
     ];
-    for (text, kind) in cases {
+    for (text, kind, severity) in cases {
         let images = IMAGES.replace("}]", &format!("}},\n{text}]"));
         let set =
             scan(&with_json(&format!("{{{images}, {CATEGORIES}, \"annotations\": [{GOOD}]}}")), "set.json").unwrap();
         let found: Vec<_> = set.findings.iter().map(|f| (f.line, f.kind, f.severity)).collect();
-        assert_eq!(found, [(Some(2), kind, Severity::Dropped)], "{text}");
+        assert_eq!(found, [(Some(2), kind, severity)], "{text}");
         assert_eq!((set.samples.len(), set.samples[0].labels.len()), (1, 1), "{text}");
     }
 }
