@@ -8,7 +8,7 @@ use super::{Format, coco};
 use crate::error::DataError;
 use crate::source::{Source, Split, SplitEntry, read_text};
 use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 /// Most classes, as in model files.
@@ -19,6 +19,8 @@ const MOST_BYTES: usize = 1 << 20;
 struct Reader<'a> {
     file: &'a Path,
     source: &'a str,
+    /// The byte at which each character begins, since nodes know their places in characters.
+    starts: Vec<usize>,
 }
 
 type Node<'i> = MarkedYaml<'i>;
@@ -36,8 +38,8 @@ impl Reader<'_> {
             YamlData::Value(Scalar::Null) => None,
             YamlData::Value(_) => {
                 let (start, end) = (node.span.start.index(), node.span.end.index());
-                let raw: String = self.source.chars().skip(start).take(end.saturating_sub(start)).collect();
-                Some(raw.trim().to_string())
+                let byte = |at: usize| self.starts.get(at).copied().unwrap_or(self.source.len());
+                self.source.get(byte(start)..byte(end)).map(|raw| raw.trim().to_string())
             }
             YamlData::Tagged(_, inner) => self.text(inner),
             _ => None,
@@ -53,6 +55,15 @@ impl Reader<'_> {
     }
 
     fn names(&self, node: &Node<'_>) -> Result<Vec<String>, DataError> {
+        let count = match &node.data {
+            YamlData::Sequence(items) => items.len(),
+            YamlData::Mapping(map) => map.len(),
+            _ => 1,
+        };
+        if count > MOST_CLASSES {
+            let message = format!("`names` has {count} classes, more than the {MOST_CLASSES} that a detector may have");
+            return Err(self.error(Some(node), message));
+        }
         let names: Vec<String> = match &node.data {
             YamlData::Sequence(items) => items
                 .iter()
@@ -68,7 +79,9 @@ impl Reader<'_> {
                     let name = self
                         .text(value)
                         .ok_or_else(|| self.error(Some(value), format!("expected a name for class {class}")))?;
-                    by_class.insert(class, (name, key));
+                    if by_class.insert(class, (name, key)).is_some() {
+                        return Err(self.error(Some(key), format!("class {class} is named already; number each once")));
+                    }
                 }
                 for (expected, (class, (_, key))) in by_class.iter().enumerate() {
                     if expected != *class {
@@ -87,11 +100,6 @@ impl Reader<'_> {
         };
         if names.is_empty() {
             return Err(self.error(Some(node), "`names` is empty; a detector needs at least one class".into()));
-        }
-        if names.len() > MOST_CLASSES {
-            let message =
-                format!("`names` has {} classes, more than the {MOST_CLASSES} that a detector may have", names.len());
-            return Err(self.error(Some(node), message));
         }
         Ok(names)
     }
@@ -126,19 +134,16 @@ pub(crate) fn load(file: &Path) -> Result<Source, DataError> {
     parse(&read_text(file)?, file)
 }
 
-/// Parses the text of `file`.
-///
-/// # Errors
 /// Reads the text of `file`, whose folder relative paths start from.
 ///
 /// # Errors
 /// A place in the file, and what is wrong there.
 pub fn parse(text: &str, file: &Path) -> Result<Source, DataError> {
-    let reader = Reader { file, source: text };
     if text.len() > MOST_BYTES {
         let message = format!("the file has {} bytes, more than the {MOST_BYTES} of any data file", text.len());
-        return Err(reader.error(None, message));
+        return Err(DataError::malformed(file, 1, 1, message));
     }
+    let reader = Reader { file, source: text, starts: text.char_indices().map(|(at, _)| at).collect() };
     let documents = MarkedYaml::load_from_str(text).map_err(|e| {
         let (file, line, column) = (file.to_path_buf(), e.marker().line(), e.marker().col() + 1);
         // The YAML reader points at the scalar before the tab.
@@ -199,7 +204,8 @@ pub fn parse(text: &str, file: &Path) -> Result<Source, DataError> {
             None => return Err(reader.error(None, "no `names`; add for example `names: [cat, dog]`".into())),
         },
     };
-    let repeated = names.iter().enumerate().find(|(i, name)| names[..*i].contains(name));
+    let mut known = HashSet::new();
+    let repeated = names.iter().enumerate().find(|(_, name)| !known.insert(*name));
     if let Some((class, name)) = repeated {
         source.notes.push(format!("{}: class {class} is called `{name}`, as an earlier one is", file.display()));
     }
@@ -233,7 +239,8 @@ mod tests {
         {
             assert_eq!(parse(text).unwrap().names, ["a b", "c", "1"], "{text}");
         }
-        assert_eq!(parse("names: [true, no, 1.50, größe]").unwrap().names, ["true", "no", "1.50", "größe"]);
+        let text = "names: [größe, true, no, 1.50, ü]";
+        assert_eq!(parse(text).unwrap().names, ["größe", "true", "no", "1.50", "ü"], "places count characters");
     }
 
     #[test]
@@ -246,6 +253,7 @@ mod tests {
             ("names: cat\n", "d/data.yaml:1:8: expected a list of names, found `cat`; write `names: [cat]`"),
             ("names:\n  0: a\n  2: b\n", "d/data.yaml:3:3: class 1 has no name: `names` jumps to 2; number from 0"),
             ("names:\n  x: a\n", "d/data.yaml:2:3: expected a class number from 0 in `names`, found `x`"),
+            ("names: {0: cat, \"0\": dog}\n", "d/data.yaml:1:17: class 0 is named already; number each once"),
             ("names: []\n", "d/data.yaml:1:8: `names` is empty; a detector needs at least one class"),
         ];
         for (text, expected) in cases {
