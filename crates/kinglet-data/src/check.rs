@@ -69,6 +69,10 @@ pub fn orphans(sets: &[Dataset]) -> Vec<Finding> {
         }
         used.insert(file);
     }
+    // The data set's own lists may lie beside the labels.
+    for set in sets {
+        used.extend(set.source.resolve(set.split).unwrap_or_default());
+    }
     // Images that cannot be used have their labels all the same.
     let broken = sets.iter().flat_map(|set| set.findings.iter().filter(|f| f.kind.concerns_image()));
     let broken: BTreeSet<_> = broken.filter_map(|f| f.file.file_stem().map(|stem| stem.to_owned())).collect();

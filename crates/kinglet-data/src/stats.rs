@@ -74,11 +74,13 @@ impl Stats {
         let mut classes: Vec<ClassCount> =
             set.names.iter().map(|name| ClassCount { name: name.clone(), boxes: 0, images: 0 }).collect();
         let mut areas = [0; 3];
-        for sample in &set.samples {
-            for (class, count) in classes.iter_mut().enumerate() {
-                let own = sample.labels.iter().filter(|label| label.class == class).count();
-                count.boxes += own;
-                count.images += usize::from(own > 0);
+        // The last image that showed each class, counted from 1.
+        let mut last = vec![0; classes.len()];
+        for (image, sample) in set.samples.iter().enumerate() {
+            for label in &sample.labels {
+                classes[label.class].boxes += 1;
+                classes[label.class].images +=
+                    usize::from(std::mem::replace(&mut last[label.class], image + 1) != image + 1);
             }
             for [_, _, w, h] in sample.labels.iter().map(|label| label.cxcywh.map(f64::from)) {
                 let area = w * h * (sample.width * sample.height) as f64;

@@ -5,6 +5,7 @@
 
 use super::{Object, Scene};
 use crate::rng::Rng;
+use kinglet_vision::boxes::intersection;
 
 /// A mirrored object may hide less than this share of any box.
 const MAX_COVERED: f32 = 0.30;
@@ -40,9 +41,7 @@ pub fn copy_paste(scene: &mut Scene, p: f64, rng: &mut Rng) {
 
 /// Share of `under` that `over` covers.
 fn covered(over: [f32; 4], under: [f32; 4]) -> f32 {
-    let w = (over[2].min(under[2]) - over[0].max(under[0])).max(0.0);
-    let h = (over[3].min(under[3]) - over[1].max(under[1])).max(0.0);
-    w * h / ((under[2] - under[0]) * (under[3] - under[1]) + 1e-16)
+    intersection(over, under) / ((under[2] - under[0]) * (under[3] - under[1]) + 1e-16)
 }
 
 /// Visits every pixel whose centre lies inside the outline (even-odd rule).

@@ -298,3 +298,14 @@ fn annotations_that_are_no_yolo_text_are_not_rewritten() {
     assert!(message.contains("a.xml` is not YOLO text") && message.contains("data convert"), "{message}");
     assert_eq!(fix(&sets(&f), Fix::Quarantine).unwrap().images_moved, 1);
 }
+
+#[test]
+fn a_list_of_images_among_the_labels_is_no_label_file() {
+    let f = Fixture::two_classes();
+    sample(&f, "train/a", 1, GOOD);
+    sample(&f, "val/b", 2, GOOD);
+    f.write("labels/train/mine.txt", "../../images/train/a.png\n");
+    f.write("data.yaml", "train: labels/train/mine.txt\nval: images/val\nnames: [a, b]\n");
+    let sets = sets(&f);
+    assert_eq!((sets[0].samples.len(), orphans(&sets).len()), (1, 0));
+}
