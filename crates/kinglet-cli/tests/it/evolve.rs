@@ -66,6 +66,26 @@ fn populations_evolve_the_augmentation_alone() {
     assert!(!folder.path().join("runs/evolve/exp/evolve.png").exists());
 }
 
+#[test]
+fn an_evolution_deletes_its_own_training_alone_whatever_its_file_says() {
+    let folder = folder_with_data();
+    kinglet(folder.path(), &format!("evolve {EVOLVE} --generations 1 --noplots")).ok();
+    let kept = folder.path().join("precious/thesis.txt");
+    std::fs::create_dir(kept.parent().unwrap()).unwrap();
+    std::fs::write(&kept, "years of work").unwrap();
+    // Edited by hand, or of an evolution that was moved.
+    let file = folder.path().join("runs/evolve/exp/evolve.json");
+    let mut settings: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    settings["options"]["dir"] = kept.parent().unwrap().to_str().unwrap().into();
+    std::fs::write(&file, settings.to_string()).unwrap();
+    std::fs::rename(folder.path().join("runs/evolve/exp"), folder.path().join("moved")).unwrap();
+    kinglet(folder.path(), "evolve --resume moved --generations 2 --noplots").ok();
+    assert_eq!(std::fs::read_to_string(&kept).unwrap(), "years of work");
+    assert_eq!(files(&folder.path().join("precious")), ["thesis.txt"]);
+    assert_eq!(files(&folder.path().join("moved")), ["evolve.csv", "evolve.json", "hyp_evolve.yaml"]);
+    assert!(!folder.path().join("runs/evolve/exp").exists());
+}
+
 #[cfg(unix)]
 #[test]
 fn an_interrupted_evolution_says_how_to_go_on() {
