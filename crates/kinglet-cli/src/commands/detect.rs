@@ -210,7 +210,9 @@ fn image(
         Ok(decoded) => decoded.image,
         Err(error) => return Ok(Err(error)),
     };
-    let (detections, timing) = eye.look(&image)?;
+    let (mut detections, timing) = eye.look(&image)?;
+    // Beside videos that are tracked, the low scores come as well; they are for the tracker alone.
+    detections.retain(|d| d.score > outputs.args().suppression.conf_thres);
     let [height, width] = eye.last_size;
     printer.result(&format!(
         "image {place} {}: {height}x{width} {}, {:.1}ms",

@@ -103,6 +103,35 @@ fn every_frame_of_a_video_is_told_labelled_and_drawn() {
 
 #[cfg(unix)]
 #[test]
+fn images_among_tracked_videos_keep_to_the_score_that_was_asked_for() {
+    let folder = made_up(CLIP);
+    std::fs::copy(trained().join("data/images/train/0000.jpg"), folder.path().join("photo.jpg")).unwrap();
+    std::fs::write(folder.path().join("both.txt"), "photo.jpg\nclip.mp4\n").unwrap();
+    // A detector that is surer of itself: three epochs give hardly a score above what tracks are kept with.
+    let mut weights = kinglet_nn::WeightsFile::load(&weights()).unwrap();
+    let head = weights.tensors.iter_mut().filter(|(name, _)| name.contains(".m.") && name.ends_with("bias"));
+    head.for_each(|(_, tensor)| tensor.1.iter_mut().for_each(|bias| *bias += 4.0));
+    std::fs::write(folder.path().join("sure.safetensors"), weights.to_bytes().unwrap()).unwrap();
+    let photo = |source: &str, conf: f64| -> Vec<serde_json::Value> {
+        let line = format!("detect --weights sure.safetensors --ffmpeg {}/ffmpeg", folder.path().display());
+        let line = format!("{line} --img 64 --nosave --json --conf {conf} --source {source}");
+        let text = kinglet(folder.path(), &line).ok().stdout;
+        let first: serde_json::Value = serde_json::Deserializer::from_str(&text).into_iter().next().unwrap().unwrap();
+        let image = if first["images"].is_array() { &first["images"][0] } else { &first };
+        assert_eq!(image["image"], "photo.jpg", "{text}");
+        image["detections"].as_array().unwrap().clone()
+    };
+    let all: Vec<f64> = photo("photo.jpg", 0.1).iter().map(|d| d["confidence"].as_f64().unwrap()).collect();
+    let (most, least) = (all[0], all[all.len() - 1]);
+    assert!(least < most, "{all:?}");
+    let conf = (least + most) / 2.0;
+    let alone = photo("photo.jpg", conf);
+    assert!((1..all.len()).contains(&alone.len()), "{all:?}");
+    assert_eq!(photo("both.txt --track", conf), alone);
+}
+
+#[cfg(unix)]
+#[test]
 fn tracks_come_as_json_lines_too_and_nosave_writes_no_video() {
     let folder = made_up(CLIP);
     detect(folder.path(), "--source clip.mp4 --save-tracks jsonl --nosave").ok();
