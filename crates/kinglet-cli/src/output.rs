@@ -1,4 +1,4 @@
-//! Writing files: each appears whole or not at all.
+//! Files that the program writes: each appears whole or not at all. And reading them again, to go on with them.
 
 use crate::errors::CliError;
 use kinglet_eval::Figure;
@@ -29,6 +29,19 @@ pub fn write_checked<T>(
     let checked = check(file.so_far()?)?;
     file.finish()?;
     Ok(checked)
+}
+
+/// The text of a file that an earlier run may have left; nothing where there is none. Bytes that are no text become replacement
+/// characters, so that whoever reads the line can name it.
+///
+/// # Errors
+/// A file that is there and cannot be read: it is not to be taken for an empty one, and written over.
+pub fn read_earlier(path: &Path) -> Result<Option<String>, CliError> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(CliError::read(path, &error)),
+    }
 }
 
 /// A file that grows under a temporary name in its folder, and takes its own when it is finished.
@@ -157,6 +170,16 @@ mod tests {
             json!({"data": "a/data.yaml", "weights": "", "name": "no", "freeze": [0, 1], "epochs": 3, "v": "1"});
         let expected = "data: a/data.yaml\nweights: \"\"\nname: \"no\"\nfreeze: [0,1]\nepochs: 3\nv: \"1\"\n";
         assert_eq!(yaml_lines(&value), expected);
+    }
+
+    #[test]
+    fn only_what_is_not_there_counts_as_empty() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(read_earlier(&dir.path().join("none")).unwrap(), None);
+        assert!(read_earlier(dir.path()).unwrap_err().to_string().contains("cannot read"));
+        // `n` with a tilde in Latin-1.
+        std::fs::write(dir.path().join("latin"), b"a\xf1o\n").unwrap();
+        assert_eq!(read_earlier(&dir.path().join("latin")).unwrap().unwrap(), "a\u{fffd}o\n");
     }
 
     #[test]

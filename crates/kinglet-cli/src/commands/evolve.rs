@@ -10,7 +10,7 @@ use crate::args::evolve::SchemeName;
 use crate::errors::CliError;
 use crate::findings;
 use crate::interrupt;
-use crate::output::write_file;
+use crate::output::{read_earlier, write_file};
 use crate::printer::{Printer, counted};
 use crate::progress::{Bar, clock};
 use crate::results::COLUMNS;
@@ -316,7 +316,7 @@ impl Run {
     /// Takes in the table of what was tried.
     fn read_table(&mut self) -> Result<(), CliError> {
         let path = self.folder.join(TABLE);
-        let Ok(text) = std::fs::read_to_string(&path) else { return Ok(()) };
+        let Some(text) = read_earlier(&path)? else { return Ok(()) };
         let wrong = |line: usize, what: String| {
             CliError::input(format!("{}:{line}: {what}; correct the line, or start a new evolution", path.display()))
         };

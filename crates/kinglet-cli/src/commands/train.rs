@@ -73,7 +73,7 @@ pub fn run(command: TrainCommand, printer: &Printer) -> Result<ExitCode, CliErro
 
     interrupt::listen("this batch");
     let mut console = Console::new(printer, run.path());
-    let mut recorder = Recorder::new(run.clone(), !args.noplots, &interrupt::STOP);
+    let mut recorder = Recorder::new(run.clone(), !args.noplots, printer, &interrupt::STOP);
     let trainer = Trainer::new(options, &mut Both(&mut console, &mut recorder)).map_err(|error| {
         run.remove_if_empty();
         CliError::from(error)
@@ -109,7 +109,7 @@ fn resume(args: &TrainArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     let folder = checkpoint.parent().and_then(Path::parent).unwrap_or(Path::new(".")).to_owned();
     let mut live = Live::open(args.ui.as_ref(), printer)?;
     let mut console = Console::new(printer, &folder);
-    let mut recorder = Recorder::new(RunDir::existing(&folder), !args.noplots, &interrupt::STOP);
+    let mut recorder = Recorder::new(RunDir::existing(&folder), !args.noplots, printer, &interrupt::STOP);
     let trainer = Trainer::resume(&checkpoint, args.epochs, &mut Both(&mut console, &mut recorder))?;
     let run = RunDir::existing(&trainer.options().dir);
     console.set_folder(run.path());

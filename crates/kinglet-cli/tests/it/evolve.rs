@@ -127,6 +127,11 @@ fn mistakes_are_named() {
         std::fs::write(&table, text.replace(from, to)).unwrap();
         told("evolve --resume", 1, &format!("runs/evolve/exp/evolve.csv:{line}: expected"));
     }
+    // A byte that is no text, as an editor of another encoding may leave it: told, and the table stays.
+    let bytes = [text.replace("0.937", "0.9").as_bytes(), b"\xb7\n"].concat();
+    std::fs::write(&table, &bytes).unwrap();
+    told("evolve --resume", 1, "runs/evolve/exp/evolve.csv:3: expected");
+    assert_eq!(std::fs::read(&table).unwrap(), bytes);
 }
 
 #[test]
