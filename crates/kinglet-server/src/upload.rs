@@ -12,8 +12,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The longest setting that makes sense.
 const MAX_SETTING: usize = 4096;
-/// Most detections that a request may ask for.
-pub(crate) const MAX_DETECTIONS: usize = 30_000;
+/// Most detections that a request may ask for: their suppression takes time by the square, and all requests wait for it.
+pub(crate) const MAX_DETECTIONS: usize = 3000;
 /// What a form may hold beside pictures.
 const SETTINGS: [&str; 5] = ["conf", "iou", "classes", "max_det", "clip"];
 
@@ -214,7 +214,7 @@ mod tests {
             ("conf", "50", "0 to 1"),
             ("conf", "nan", "0 to 1"),
             ("iou", "", "0 to 1"),
-            ("max_det", "0", "1 to 30000"),
+            ("max_det", "0", "1 to 3000"),
             ("classes", "cat,9", "names of classes"),
             ("clip", "maybe", "1 or 0"),
             ("confidence", "1", "no field `confidence`"),
