@@ -79,13 +79,17 @@ impl Board {
         self.0.content.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Wakes whoever waits for news. The content is held until then, or a later stamp might be followed by an earlier one.
+    fn tell(&self, content: MutexGuard<'_, Content>) {
+        self.0.news.send_replace(content.stamp);
+        drop(content);
+    }
+
     /// Puts a value under a key, in place of the one before; browsers hear of it as `event`.
     pub fn put(&self, key: impl Into<String>, event: &'static str, value: &Value) {
         let mut content = self.content();
         content.put(key.into(), event, value);
-        let stamp = content.stamp;
-        drop(content);
-        self.0.news.send_replace(stamp);
+        self.tell(content);
     }
 
     /// Shows the JPEGs of a group in place of those before, each with its text for people who do not see it.
@@ -102,9 +106,7 @@ impl Board {
         }
         let value = json!({"group": group, "title": title, "pictures": listed});
         content.put(format!("pictures/{group}"), "pictures", &value);
-        let stamp = content.stamp;
-        drop(content);
-        self.0.news.send_replace(stamp);
+        self.tell(content);
     }
 
     /// Whether a browser is looking.
