@@ -225,6 +225,8 @@ impl Observer for Recorder<'_> {
             let written = log.diverged(retreat);
             self.keep(written);
         }
+        let written = self.tensorboard.as_mut().map_or(Ok(()), |file| file.restart(retreat.epochs_done));
+        self.keep(written);
     }
 
     fn batch_made(&mut self, epoch: usize, index: usize, batch: &Batch) {
