@@ -135,7 +135,7 @@ impl LiveSet {
         self.shared.places()[index].dropped
     }
 
-    /// The rate that a source names.
+    /// The rate that a source names, of all its frames.
     pub fn rate(&self, index: usize) -> Option<Rate> {
         self.shared.places()[index].rate
     }

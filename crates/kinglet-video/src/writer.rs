@@ -21,6 +21,8 @@ pub struct Writer {
     size: (usize, usize),
     rate: Rate,
     frames: usize,
+    /// The newest frame of those that come by time.
+    latest: Option<Image>,
 }
 
 impl Writer {
@@ -47,7 +49,7 @@ impl Writer {
         let mut child = command.spawn().map_err(|error| ffmpeg.not_started(&error))?;
         let log = Log::listen(child.stderr.take().expect("standard error is piped"));
         let stdin = child.stdin.take();
-        Ok(Writer { child, stdin, log, draft: Some(draft), path: path.to_owned(), size, rate, frames: 0 })
+        Ok(Writer { child, stdin, log, draft: Some(draft), path: path.to_owned(), size, rate, frames: 0, latest: None })
     }
 
     /// Adds a frame. One of another size is brought to that of the video.
@@ -58,12 +60,27 @@ impl Writer {
         self.write_times(image, 1)
     }
 
-    /// Adds a frame as often as it takes for the video to last until `time`, so that it plays as fast as life did.
+    /// Adds a frame that came at `time`, so that the video plays as fast as life did: the frame before stays until then, and
+    /// where the next is not due yet, the newer one takes its turn.
     ///
     /// # Errors
     /// As [`Self::write`].
-    pub fn write_until(&mut self, image: &Image, time: Duration) -> Result<(), VideoError> {
-        self.write_times(image, self.rate.frames_until(time).saturating_sub(self.frames))
+    pub fn write_until(&mut self, image: Image, time: Duration) -> Result<(), VideoError> {
+        let missing = self.rate.frames_until(time).saturating_sub(self.frames);
+        match self.latest.replace(image) {
+            Some(before) if missing > 1 => {
+                self.write_times(&before, missing - 1)?;
+                self.write_latest(1)
+            }
+            _ => self.write_latest(missing),
+        }
+    }
+
+    fn write_latest(&mut self, times: usize) -> Result<(), VideoError> {
+        let Some(image) = self.latest.take() else { return Ok(()) };
+        let written = self.write_times(&image, times);
+        self.latest = Some(image);
+        written
     }
 
     fn write_times(&mut self, image: &Image, times: usize) -> Result<(), VideoError> {

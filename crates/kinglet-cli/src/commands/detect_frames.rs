@@ -144,7 +144,7 @@ impl<'a> Roll<'a> {
         if let Some(writer) = &mut self.writer {
             outputs.draw(&picture, &mut image);
             let written = match since {
-                Some(since) => writer.write_until(&image, since),
+                Some(since) => writer.write_until(image, since),
                 None => writer.write(&image),
             };
             if let Err(error) = written {
@@ -242,6 +242,7 @@ pub(super) fn film(
         Ok(reader) => reader,
         Err(error) => return Ok(outcome(roll.film, Some(error), None)),
     };
+    let stride = outputs.args().vid_stride;
     let (mut rate, mut of_all) = (Rate::USUAL, String::new());
     let mut number = 0;
     let error = loop {
@@ -255,7 +256,7 @@ pub(super) fn film(
         };
         number += 1;
         if number == 1 {
-            rate = reader.rate().unwrap_or(rate);
+            rate = reader.rate().unwrap_or(Rate::USUAL).every(stride);
             of_all = reader.expected_frames().map_or_else(String::new, |frames| format!("/{frames}"));
         }
         match roll.take(eye, outputs, (number, image), rate, None) {
@@ -305,6 +306,7 @@ pub(super) fn live(
         };
         let since = frame.arrived - *begun[index].get_or_insert(frame.arrived);
         let rate = set.rate(index).filter(|rate| LIVE_RATES.contains(&rate.per_second())).unwrap_or(Rate::USUAL);
+        let rate = rate.every(outputs.args().vid_stride);
         let words = match rolls[index].take(eye, outputs, (frame.number, frame.image), rate, Some(since)) {
             Ok(words) => words,
             Err(error) => {
