@@ -231,8 +231,8 @@ impl Run {
             .map_err(|e| CliError::input(format!("`{}` is damaged: {e}; start a new evolution", file.display())))?;
         // Where the evolution lies now, whatever the file says: this folder is going to be deleted.
         settings.options.dir = folder.join(TRAINING);
-        if args.train.data.is_some() || args.train.cfg.is_some() || args.train.weights.is_some() {
-            printer.warn("a resumed evolution keeps its settings; of the other flags only --generations counts");
+        if let Some(warning) = args.train.passed_over("evolution", "generations") {
+            printer.warn(&warning);
         }
         if let Some(generations) = args.generations {
             settings.generations = generations;

@@ -100,8 +100,8 @@ fn resume(args: &TrainArgs, printer: &Printer) -> Result<ExitCode, CliError> {
         Some(path) => PathBuf::from(path),
     };
     check_weights(&checkpoint)?;
-    if args.data.is_some() || args.cfg.is_some() || args.weights.is_some() || args.imgsz.is_some() {
-        printer.warn("a resumed run keeps its settings; of the other flags only --epochs counts");
+    if let Some(warning) = args.passed_over("run", "epochs") {
+        printer.warn(&warning);
     }
     printer.say(&format!("resuming {}", checkpoint.display()));
     interrupt::listen("this batch");
@@ -176,7 +176,7 @@ pub(super) fn settings(args: &TrainArgs, data: PathBuf, printer: &Printer) -> Re
     let freeze = match args.freeze[..] {
         [] => Vec::new(),
         // As in YOLOv5: one number is a count, several are the layers.
-        [n] => (0..n).collect(),
+        [n] => (0..n.min(spec.layers.len() + 1)).collect(),
         _ => args.freeze.clone(),
     };
     if freeze.iter().any(|&layer| layer >= spec.layers.len()) {

@@ -184,7 +184,9 @@ fn a_finished_run_goes_on_to_more_epochs() {
         std::fs::create_dir_all(to.parent().unwrap()).unwrap();
         std::fs::copy(trained().join("runs/train/exp").join(&file), to).unwrap();
     }
-    let ran = kinglet(folder.path(), "train --resume --epochs 6 --noplots").ok();
+    let ran = kinglet(folder.path(), "train --resume --epochs 6 --noplots --seed 0 --batch 2 --threads 2").ok();
+    let warning = "a resumed run keeps its settings; --batch-size, --seed left out, and only --epochs counts";
+    assert!(ran.stderr.contains(warning), "{}", ran.stderr);
     assert!(ran.stderr.contains("goes to 6 epochs instead of 3; its schedule stretches"), "{}", ran.stderr);
     let csv = std::fs::read_to_string(folder.path().join("runs/train/exp/results.csv")).unwrap();
     let rates: Vec<f64> =
