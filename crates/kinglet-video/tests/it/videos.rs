@@ -252,7 +252,7 @@ mod made_up {
         assert!(Ffmpeg::find(Some(&path)).unwrap_err().to_string().contains("Permission denied"));
     }
 
-    const ONCE: Reopen = Reopen { tries: 1, pause: Duration::from_millis(1) };
+    const ONCE: Reopen = Reopen { tries: 1, pause: Duration::from_millis(1), silence: Duration::from_secs(60) };
     const LONG: Duration = Duration::from_secs(60);
 
     fn stream(name: &str) -> Input {
@@ -329,4 +329,36 @@ mod made_up {
         assert!(errors[0].1.contains("cannot read `tcp://bad`"), "{errors:?}");
         assert_eq!(std::fs::read_to_string(folder.path().join("tries")).unwrap(), "x\n");
     }
+}
+
+/// An ffmpeg that gives a frame, then falls silent; opened again it gives nothing at all.
+#[cfg(unix)]
+#[test]
+fn a_live_source_that_falls_silent_is_opened_again_and_then_given_up() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let (script, frame) = (folder.path().join("ffmpeg"), folder.path().join("frame.ppm"));
+    std::fs::write(&frame, [&b"P6\n2 1\n255\n"[..], &[9; 6]].concat()).unwrap();
+    let text = format!(
+        "#!/bin/sh\ncase \"$*\" in *-encoders*) echo ppm; exit 0;; esac\n\
+         if mkdir {0}/seen 2>&-; then cat {0}/frame.ppm; else touch {0}/again; fi\nexec sleep 1000\n",
+        folder.path().display()
+    );
+    std::fs::write(&script, text).unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let ffmpeg = Ffmpeg::find(Some(&script)).unwrap();
+    let reopen = Reopen { tries: 1, pause: Duration::from_millis(1), silence: Duration::from_millis(100) };
+    let mut set = LiveSet::open(&ffmpeg, &[Input::Stream("tcp://silent".into())], 1, reopen);
+    let mut frames = 0;
+    let error = loop {
+        match set.next(Duration::from_millis(20)) {
+            Next::Frame(..) => frames += 1,
+            Next::Nothing => {}
+            Next::Ended(0, error) => break error.to_string(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(folder.path().join("again").exists(), "it was opened a second time");
+    assert_eq!(frames, 1);
+    assert!(error.contains("ended after 1 frames") && error.contains("gave no frame for 0.1 s"), "{error}");
 }
