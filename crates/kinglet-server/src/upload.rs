@@ -36,6 +36,8 @@ pub(crate) struct Upload {
 pub(crate) struct Admission<'a> {
     pub places: &'a Arc<Semaphore>,
     pub max_images: usize,
+    /// What to do with more images than that.
+    pub more_images: &'a str,
     pub max_bytes: usize,
     /// The answer where no place is left.
     pub full: &'a (dyn Fn() -> ApiError + Sync),
@@ -94,7 +96,7 @@ pub(crate) async fn read(request: Request, admission: &Admission<'_>) -> Result<
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "too_many_images",
                 format!("the request has more than {} images", admission.max_images),
-                "send them in several requests, or start the server with a larger --max-images",
+                admission.more_images,
             ));
         }
         let place = match first.take() {
