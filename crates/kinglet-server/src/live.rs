@@ -27,6 +27,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// A comment goes out after so long without news, so that browsers and proxies keep the connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
+/// Most browsers at a time, well below the number of connections.
+const MOST_WATCHERS: usize = 64;
+
 /// The newest value under a key.
 #[derive(Debug)]
 struct Item {
@@ -174,6 +177,12 @@ impl Watching {
 }
 
 async fn events(State((board, stop)): State<(Board, Stop)>) -> Response {
+    // Each holds a connection for as long as it likes, and other requests need some, too.
+    if board.0.news.receiver_count() >= MOST_WATCHERS {
+        let message = format!("{MOST_WATCHERS} browsers are watching already");
+        let next = "close one of them, and load the page again";
+        return ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_watchers", message, next).into_response();
+    }
     let news = board.0.news.subscribe();
     let watching = Watching { board, stop, news, seen: 0, begun: false, ended: false };
     let mut response = Response::new(Body::from_stream(stream::unfold(watching, Watching::next)));
