@@ -82,8 +82,8 @@ impl GrowingFile {
     }
 }
 
-/// Quality of JPEG pictures.
-const QUALITY: u8 = 90;
+/// Quality of JPEG pictures: hardly any loss.
+const QUALITY: u8 = 95;
 
 /// Writes a picture, as JPEG where the name ends so and else as PNG.
 ///

@@ -1,12 +1,13 @@
 //! `kinglet detect`: images, videos and streams in; pictures, videos, labels, crops, tables out.
 
 use super::detect_frames::{self, Film};
-use super::detect_output::{Json, Outputs, Picture, counts, picture_extension, save_image};
+use super::detect_output::{Json, Outputs, Picture, counts, picture_extension};
 use super::ensemble::Ensemble;
 use super::{image_size, load_weights};
 use crate::args::DetectArgs;
 use crate::errors::CliError;
 use crate::interrupt;
+use crate::output::write_picture;
 use crate::printer::Printer;
 use crate::run_dir::RunDir;
 use crate::sources::{self, Kind, Source};
@@ -85,11 +86,9 @@ pub fn run(args: DetectArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     let options = NmsOptions {
         // Low scores keep tracks; the tracker gives out no others.
         conf: if follows { args.suppression.conf_thres.min(TrackerOptions::LOW) } else { args.suppression.conf_thres },
-        iou: args.suppression.iou_thres,
-        max_det: args.suppression.max_det,
         classes: (!args.classes.is_empty()).then(|| args.classes.clone()),
         agnostic: args.agnostic_nms,
-        ..NmsOptions::default()
+        ..args.suppression.options(NmsOptions::default())
     };
     let tiling = args.tiles.tiling(size[0].min(size[1]));
     let mut eye = Eye { detector, size, options, tiling, total: Timing::default(), looks: 0, last_size: size };
@@ -266,7 +265,7 @@ pub(crate) fn draw_folder(weights: &Path, folder: &Path, into: &Path) -> Result<
         let options = NmsOptions::default();
         let (detections, ..) = detector.detect(&image, [side; 2], Fit::Stride, &options).map_err(CliError::input)?;
         draw_detections(&mut image, &detections, &loaded.names, &DrawOptions::default());
-        save_image(&image, &into.join(format!("{}.{}", source.stem, picture_extension(&source.path))))?;
+        write_picture(&into.join(format!("{}.{}", source.stem, picture_extension(&source.path))), &image)?;
     }
     Ok(sources.len())
 }

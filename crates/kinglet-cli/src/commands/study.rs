@@ -146,12 +146,7 @@ pub(super) fn study(args: &ValArgs, printer: &Printer) -> Result<ExitCode, CliEr
         }
         let run = run.as_ref().expect("created above");
         let stem = unused(stem(weights), &studies);
-        let nms = NmsOptions {
-            conf: args.suppression.conf_thres,
-            iou: args.suppression.iou_thres,
-            max_det: args.suppression.max_det,
-            ..nms_options()
-        };
+        let nms = args.suppression.options(nms_options());
         let file = run.join(format!("study_{}_{stem}.txt", self::stem(&args.data)));
         let (mut points, mut told) = (Vec::new(), BTreeSet::new());
         for side in sides(args, stride) {
