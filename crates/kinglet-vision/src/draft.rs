@@ -131,7 +131,10 @@ mod tests {
         let mut draft = Draft::begin(&path).unwrap();
         draft.write_all(b"new").unwrap();
         draft.sync().unwrap();
-        assert_eq!((std::fs::read(&path).unwrap(), std::fs::read(draft.place()).unwrap()), (b"old".into(), b"new".into()));
+        assert_eq!(
+            (std::fs::read(&path).unwrap(), std::fs::read(draft.place()).unwrap()),
+            (b"old".into(), b"new".into())
+        );
         drop(draft);
         assert_eq!((names(dir.path()), std::fs::read(&path).unwrap()), (vec!["a".to_owned()], b"old".to_vec()));
         std::fs::create_dir(dir.path().join("taken")).unwrap();
