@@ -148,9 +148,33 @@ pub fn kmean_anchors(n: usize, whs: &[[f32; 2]], anchor_t: f64, generations: usi
     anchors
 }
 
+/// Gives anchors, smallest first, to the levels of a head: the smallest to the level of the least stride, in whatever order
+/// the levels are. Every level gets as many as it has.
+///
+/// # Panics
+/// If the levels have more anchors than there are.
+pub fn deal(anchors: &[[f32; 2]], strides: &[usize], levels: &mut [Vec<[f32; 2]>]) {
+    let mut left = anchors;
+    let mut order: Vec<_> = strides.iter().zip(levels).collect();
+    order.sort_by_key(|(stride, _)| **stride);
+    for (_, level) in order {
+        let (own, rest) = left.split_at(level.len());
+        level.copy_from_slice(own);
+        left = rest;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_finest_level_gets_the_smallest_anchors() {
+        let anchors = [[1.0; 2], [2.0; 2], [3.0; 2], [4.0; 2]];
+        let mut levels = vec![vec![[0.0; 2]; 1], vec![[0.0; 2]; 2], vec![[0.0; 2]; 1]];
+        deal(&anchors, &[32, 8, 16], &mut levels);
+        assert_eq!(levels, [vec![[4.0; 2]], vec![[1.0; 2], [2.0; 2]], vec![[3.0; 2]]]);
+    }
 
     #[test]
     fn fit_matches_numbers_worked_by_hand() {

@@ -20,7 +20,7 @@ pub mod zoo;
 pub use block::{Block, Entry};
 pub use blocks::REGISTRY;
 pub use decode::{Head, least_logit};
-pub use model::{Model, Recording, SizeError, edit, resolve};
+pub use model::{IMAGE_SIDES, Model, Recording, SizeError, edit, resolve};
 pub use recorder::{Conv, Recorder};
 pub use summary::{LayerSummary, Summary};
 pub use torch::{TorchError, TorchInfo, TorchModel};

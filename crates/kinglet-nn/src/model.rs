@@ -4,7 +4,11 @@ use crate::block::record_planned;
 use crate::{Head, REGISTRY, Recorder, zoo};
 use kinglet_spec::{Edit, GraphSpec, ResolveOptions, Source, SpecError};
 use kinglet_tensor::{Graph, Params, Shape, Var};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
+
+/// Sides in pixels of the images that models are trained and used with.
+pub const IMAGE_SIDES: RangeInclusive<usize> = 32..=8192;
 
 /// A model that can be recorded for any batch and image size.
 #[derive(Debug, Clone)]

@@ -1,6 +1,6 @@
 //! The hand that blocks write with: operations into the graph, parameters by name.
 
-use kinglet_spec::{Shape as MapShape, SpecErrorKind};
+use kinglet_spec::{Shape as MapShape, SpecErrorKind, limits};
 use kinglet_tensor::ops::{ConvUnit, Norm, Op};
 use kinglet_tensor::{Activation, Graph, Init, ParamId, ParamKind, Params, Shape, Var};
 
@@ -51,6 +51,7 @@ impl Conv {
             );
             return Err(SpecErrorKind::Inputs { message });
         }
+        check_weights(&[self.c_out, x.channels / self.groups, self.kernel, self.kernel])?;
         let reach = self.dilation * (self.kernel - 1) + 1;
         let out = |side: usize| (side + 2 * self.padding).checked_sub(reach).map(|free| free / self.stride + 1);
         match (out(x.height), out(x.width)) {
@@ -60,6 +61,15 @@ impl Conv {
             }),
         }
     }
+}
+
+/// Refuses weights of this shape where they are too many for any machine, before anything counts them.
+pub(crate) fn check_weights(shape: &[usize]) -> Result<(), SpecErrorKind> {
+    let count = shape.iter().fold(1usize, |count, &side| count.saturating_mul(side));
+    if count > limits::WEIGHTS {
+        return Err(SpecErrorKind::Limit { what: "the number of weights".into(), limit: limits::WEIGHTS });
+    }
+    Ok(())
 }
 
 /// Records operations under a name, such as `model.4.cv1`.
@@ -206,4 +216,20 @@ impl<'a> Recorder<'a> {
 /// PyTorch's default for convolutions and linear layers: Kaiming-uniform with a = sqrt(5), that is 1 / sqrt(fan_in).
 pub(crate) fn init_bound(shape: &[usize]) -> f32 {
     (1.0 / shape[1..].iter().product::<usize>() as f32).sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_weights_than_any_machine_holds_are_refused() {
+        let x = MapShape { channels: 65_536, height: 8, width: 8 };
+        // 2^32 weights; 2^31 of them are the most.
+        let error = Conv::new(65_536, 1, 1).plan(x).unwrap_err();
+        assert!(matches!(error, SpecErrorKind::Limit { limit: limits::WEIGHTS, .. }), "{error:?}");
+        let wide = MapShape { height: 65_536, width: 65_536, ..x };
+        assert!(Conv::new(65_536, 65_536, 1).plan(wide).is_err());
+        assert!(Conv::new(32_768, 1, 1).plan(x).is_ok());
+    }
 }

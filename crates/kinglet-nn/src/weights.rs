@@ -196,7 +196,7 @@ impl WeightsFile {
         self.tensors.insert(name.into(), (shape.to_vec(), values.to_vec()));
     }
 
-    /// Adds all parameters and statistics of a model, its YAML and its anchors.
+    /// Adds all parameters and statistics of a model, their names behind `prefix`.
     pub fn insert_model(&mut self, model: &Model, prefix: &str, values: &[Vec<f32>]) {
         for ((_, param), values) in model.params.iter().zip(values) {
             self.insert(format!("{prefix}{}", param.name), &param.shape, values);

@@ -225,19 +225,7 @@ impl<'a> Builder<'a> {
         // A linear layer's weight has two dimensions.
         let mut dims = self.params.param(unit.weight).shape.clone();
         dims.resize(4, 1);
-        let mut weight = self.params.get(unit.weight).to_vec();
-        let mut bias = unit.bias.map(|b| self.params.get(b).to_vec());
-        if let Some(norm) = &unit.norm {
-            let (scale, mut shift) = norm.fold(self.params);
-            let fan_in = weight.len() / unit.c_out;
-            for (filter, s) in weight.chunks_mut(fan_in).zip(&scale) {
-                filter.iter_mut().for_each(|w| *w *= s);
-            }
-            for ((t, b), s) in shift.iter_mut().zip(bias.iter().flatten()).zip(&scale) {
-                *t += b * s;
-            }
-            bias = Some(shift);
-        }
+        let (weight, bias) = unit.folded(self.params);
         let geometry = ConvGeometry {
             kernel: unit.kernel,
             stride: unit.stride,

@@ -21,20 +21,6 @@ pub(crate) struct Weights {
     factors: HashMap<ParamId, Arc<[f32]>>,
 }
 
-/// Weight and bias of a convolution with the running statistics folded in.
-fn fold(unit: &ConvUnit, params: &Params) -> (Vec<f32>, Option<Vec<f32>>) {
-    let weight = params.get(unit.weight);
-    let bias = unit.bias.map(|b| params.get(b));
-    let Some(norm) = &unit.norm else { return (weight.to_vec(), bias.map(<[f32]>::to_vec)) };
-    let (scale, mut shift) = norm.fold(params);
-    if let Some(bias) = bias {
-        shift.iter_mut().zip(bias).zip(&scale).for_each(|((t, b), s)| *t += b * s);
-    }
-    let fan_in = weight.len() / unit.c_out;
-    let folded = weight.chunks(fan_in).zip(&scale).flat_map(|(w, s)| w.iter().map(move |w| w * s)).collect();
-    (folded, Some(shift))
-}
-
 /// Which form of a convolution's weights a step needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
@@ -57,7 +43,7 @@ enum Made {
 
 impl Made {
     fn new(form: Form, s: &ConvShape, unit: &ConvUnit, params: &Params) -> Made {
-        let (weight, bias) = fold(unit, params);
+        let (weight, bias) = unit.folded(params);
         let bias = bias.as_deref();
         match form {
             Form::Dense => Made::Dense(Arc::new(PackedConv::new(s, &weight)), padded_bias(s, bias)),

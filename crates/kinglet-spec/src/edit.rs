@@ -59,8 +59,8 @@ pub fn edit(
     let before = resolve(text, file, registry, options)?;
     let (name, second, other) = match *change {
         Edit::Backbone { text, file } => {
-            let (nc, channels) = (options.nc.or(Some(before.nc)), before.image.channels);
-            let other = resolve(text, file, registry, &ResolveOptions { nc, channels, ..options.clone() })?;
+            let nc = options.nc.or(Some(before.nc));
+            let other = resolve(text, file, registry, &ResolveOptions { nc, ..options.clone() })?;
             (file, other.yaml.clone(), Some(other))
         }
         Edit::Replace { number, with, .. } | Edit::Insert { number, with, .. } => {

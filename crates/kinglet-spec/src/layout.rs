@@ -21,9 +21,6 @@ pub(crate) fn layout(model: &ModelFile<'_>, graph: &GraphSpec, pages: &Pages<'_>
         format!("depth_multiple: {:?} # repeats of a row", graph.depth_multiple),
         format!("width_multiple: {:?} # channels of a row", graph.width_multiple),
     ];
-    if let Some(channels) = model.channels {
-        lines.push(format!("ch: {channels} # channels of the image"));
-    }
     let channel_multiple = if applied { common_divisor(graph) } else { model.multiples.channel };
     if channel_multiple != CHANNEL_MULTIPLE {
         lines.push(format!(

@@ -37,7 +37,7 @@ impl Reference {
         match self {
             Self::Row(n) if n >= 0 => match usize::try_from(n).ok().and_then(|n| STOCK.get(n)) {
                 Some(level) => Self::Level(*level),
-                None => Self::Row(n - STOCK.len() as i64 + backbone as i64),
+                None => Self::Row((n - STOCK.len() as i64).saturating_add(backbone as i64)),
             },
             other => other,
         }

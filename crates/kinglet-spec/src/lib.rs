@@ -44,6 +44,8 @@ pub mod limits {
     pub const STACKED_LAYERS: usize = 20_000;
     /// Channels of any feature map.
     pub const CHANNELS: usize = 65_536;
+    /// Weights of one convolution.
+    pub const WEIGHTS: usize = 1 << 31;
     /// Height or width of any feature map.
     pub const SIDE: usize = 65_536;
     /// Repeat count of a row, before and after the depth multiple.

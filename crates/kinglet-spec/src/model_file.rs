@@ -43,6 +43,9 @@ pub(crate) struct Multiples {
     pub channel: usize,
 }
 
+/// Pictures are read as red, green and blue.
+pub(crate) const IMAGE_CHANNELS: usize = 3;
+
 /// YOLOv5 rounds channels up to multiples of 8.
 pub(crate) const CHANNEL_MULTIPLE: usize = 8;
 
@@ -51,7 +54,6 @@ pub(crate) struct ModelFile<'a> {
     pub multiples: Multiples,
     pub anchors: Anchors,
     pub anchors_place: Place,
-    pub channels: Option<usize>,
     pub activation: Activation,
     /// The model whose backbone is to stand before `rows`, which are those of the head alone then.
     pub backbone_of: Option<(&'a str, Place)>,
@@ -112,7 +114,9 @@ impl<'a> ModelFile<'a> {
         let nc = whole("nc", limits::CLASSES)?;
         let depth_multiple = multiple("depth_multiple")?;
         let width_multiple = multiple("width_multiple")?;
-        let channels = whole("ch", limits::CHANNELS)?.map(|c| c.0);
+        if let Some(node) = get("ch").filter(|node| node.text().and_then(parse_int) != Some(IMAGE_CHANNELS as i64)) {
+            return Err(wrong("`ch`", "3: pictures are read as red, green and blue; leave the line out", node));
+        }
         let channel_multiple = whole("channel_multiple", 1024)?.map_or(CHANNEL_MULTIPLE, |c| c.0);
         let multiples = Multiples { depth: depth_multiple, width: width_multiple, channel: channel_multiple };
         let activation = match get("activation") {
@@ -145,7 +149,6 @@ impl<'a> ModelFile<'a> {
             multiples,
             anchors,
             anchors_place: anchors_node.place,
-            channels,
             activation,
             backbone_of,
             rows,

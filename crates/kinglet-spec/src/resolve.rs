@@ -13,7 +13,7 @@ use crate::graph::{GraphSpec, LayerSpec, Source};
 use crate::layout::layout;
 use crate::levels::{self, Reference, STOCK};
 use crate::limits;
-use crate::model_file::{Anchors, ModelFile, Multiples, Row};
+use crate::model_file::{Anchors, IMAGE_CHANNELS, ModelFile, Multiples, Row};
 use crate::nearest::nearest_names;
 use crate::page::{Page, Pages};
 use crate::rounding::{repeats_after_depth, scaled_channels};
@@ -27,8 +27,6 @@ pub struct ResolveOptions {
     pub nc: Option<usize>,
     /// Height and width of the image that shapes are computed for; multiples of the largest stride.
     pub image: [usize; 2],
-    /// Channels of the image where the file has no `ch`.
-    pub channels: usize,
     /// Name and text of each model whose backbone a file may name.
     pub models: &'static [(&'static str, &'static str)],
 }
@@ -36,7 +34,7 @@ pub struct ResolveOptions {
 impl Default for ResolveOptions {
     /// The file's own classes, a colour image of 256 x 256, and no other models.
     fn default() -> Self {
-        Self { nc: None, image: [256, 256], channels: 3, models: &[] }
+        Self { nc: None, image: [256, 256], models: &[] }
     }
 }
 
@@ -176,13 +174,10 @@ impl<'a> Resolver<'a> {
             };
             return Err(Trouble::nowhere(kind));
         }
-        let channels = model.channels.unwrap_or(options.channels);
         let [height, width] = options.image;
-        for (what, value, most) in [
-            ("the image's height", height, limits::SIDE),
-            ("the image's width", width, limits::SIDE),
-            ("the image's channels", channels, limits::CHANNELS),
-        ] {
+        for (what, value, most) in
+            [("the image's height", height, limits::SIDE), ("the image's width", width, limits::SIDE)]
+        {
             if value == 0 || value > most {
                 let expected = format!("from 1 to {most}");
                 let found = format!("`{value}`");
@@ -196,7 +191,7 @@ impl<'a> Resolver<'a> {
         Ok(Self {
             pages,
             registry,
-            image: Shape { channels, height, width },
+            image: Shape { channels: IMAGE_CHANNELS, height, width },
             nc,
             head_outputs: per_level * (nc + 5),
             anchors,

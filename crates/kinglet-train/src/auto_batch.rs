@@ -2,6 +2,7 @@
 //!
 //! The memory of a step is planned before anything runs, so batches are not tried: their plan is asked.
 
+use crate::optim::OptimKind;
 use kinglet_nn::Model;
 use kinglet_tensor::{Mode, Session};
 
@@ -9,8 +10,11 @@ use kinglet_tensor::{Mode, Session};
 const BATCHES: [usize; 12] = [64, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1];
 /// Share of the free memory that a step may take: decoded images may take half.
 pub const SHARE: f64 = 0.4;
-/// Copies of the parameters in a training: weights, gradients, momentum, average, and those of the validation.
-const COPIES: usize = 5;
+/// Copies of the parameters in a training: weights, gradients, average, those of the validation, and the moments: one
+/// of SGD, two of the others.
+fn copies(kind: OptimKind) -> usize {
+    if kind == OptimKind::Sgd { 5 } else { 6 }
+}
 
 /// What was chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,25 +30,37 @@ pub struct AutoBatch {
 ///
 /// # Errors
 /// An image side that the model cannot take.
-pub fn bytes(model: &mut Model, batch: usize, img: usize, ahead: usize) -> Result<u64, kinglet_nn::SizeError> {
+pub fn bytes(
+    model: &mut Model,
+    kind: OptimKind,
+    batch: usize,
+    img: usize,
+    ahead: usize,
+) -> Result<u64, kinglet_nn::SizeError> {
     let step = Session::planned_bytes(&model.record(batch, [img; 2])?.graph, Mode::TRAIN);
     // The trainer validates with batches of twice the size. What is compiled for that needs about as much as this.
     let validation = Session::planned_bytes(&model.record(2 * batch, [img; 2])?.graph, Mode::Evaluate);
     let pixels = batch * img * img * 3;
     let params: usize = model.params.iter().map(|(_, p)| p.len()).sum();
     // A batch is numbers once and bytes in each that waits; one of the validation is twice that.
-    Ok((step + validation + 3 * (4 * pixels + pixels * ahead) + 4 * COPIES * params) as u64)
+    Ok((step + validation + 3 * (4 * pixels + pixels * ahead) + 4 * copies(kind) * params) as u64)
 }
 
 /// The largest batch whose training fits into [`SHARE`] of `free` bytes; one image where none does.
 ///
 /// # Errors
 /// An image side that the model cannot take.
-pub fn choose(model: &mut Model, img: usize, ahead: usize, free: u64) -> Result<AutoBatch, kinglet_nn::SizeError> {
+pub fn choose(
+    model: &mut Model,
+    kind: OptimKind,
+    img: usize,
+    ahead: usize,
+    free: u64,
+) -> Result<AutoBatch, kinglet_nn::SizeError> {
     let most = (free as f64 * SHARE) as u64;
     let mut last = AutoBatch { batch: 1, bytes: 0 };
     for batch in BATCHES {
-        last = AutoBatch { batch, bytes: bytes(model, batch, img, ahead)? };
+        last = AutoBatch { batch, bytes: bytes(model, kind, batch, img, ahead)? };
         if last.bytes <= most {
             break;
         }
@@ -77,12 +93,12 @@ mod tests {
     #[test]
     fn the_largest_batch_that_fits_is_taken() {
         let mut model = model();
-        let of = |model: &mut Model, batch| bytes(model, batch, 320, 3).unwrap();
+        let of = |model: &mut Model, batch| bytes(model, OptimKind::Sgd, batch, 320, 3).unwrap();
         let (eight, twelve) = (of(&mut model, 8), of(&mut model, 12));
         assert!(eight < twelve);
         let free = (eight as f64 / SHARE) as u64 + 16;
-        assert_eq!(choose(&mut model, 320, 3, free).unwrap(), AutoBatch { batch: 8, bytes: eight });
-        assert_eq!(choose(&mut model, 320, 3, 0).unwrap().batch, 1);
-        assert_eq!(choose(&mut model, 320, 3, u64::MAX).unwrap().batch, 64);
+        assert_eq!(choose(&mut model, OptimKind::Sgd, 320, 3, free).unwrap(), AutoBatch { batch: 8, bytes: eight });
+        assert_eq!(choose(&mut model, OptimKind::Sgd, 320, 3, 0).unwrap().batch, 1);
+        assert_eq!(choose(&mut model, OptimKind::Sgd, 320, 3, u64::MAX).unwrap().batch, 64);
     }
 }

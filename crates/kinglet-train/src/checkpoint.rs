@@ -6,12 +6,12 @@
 
 use crate::TrainError;
 use crate::options::TrainOptions;
-use kinglet_nn::{Model, TorchInfo, WeightsFile};
+use kinglet_nn::{IMAGE_SIDES, Model, TorchInfo, WeightsFile};
 use kinglet_spec::ResolveOptions;
 use kinglet_vision::Draft;
 use serde::{Deserialize, Serialize};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The metadata entry.
 const KEY: &str = "kinglet";
@@ -119,6 +119,20 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
     write().map_err(failed)
 }
 
+/// The folder of the run that a checkpoint is of: that of its `weights`, or where it lies alone, its own.
+pub(crate) fn run_folder(checkpoint: &Path) -> PathBuf {
+    let own = match checkpoint.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        // Named from within its folder, whose own name is not in the path.
+        _ => std::env::current_dir().unwrap_or_default(),
+    };
+    match own.parent() {
+        Some(run) if own.ends_with("weights") && !run.as_os_str().is_empty() => run.to_owned(),
+        _ if own.ends_with("weights") => PathBuf::from("."),
+        _ => own,
+    }
+}
+
 /// Adds the header to a weights file.
 pub(crate) fn set_header(file: &mut WeightsFile, header: &Header) {
     let json = serde_json::to_string(header).expect("a header of numbers and strings is always valid JSON");
@@ -157,6 +171,13 @@ pub fn header(file: &WeightsFile, path: &Path) -> Result<Header, TrainError> {
     if header.version != VERSION {
         return Err(wrong(format!("has format version {}, this program reads version {VERSION}", header.version)));
     }
+    if !IMAGE_SIDES.contains(&header.img) {
+        let [least, most] = [IMAGE_SIDES.start(), IMAGE_SIDES.end()];
+        return Err(wrong(format!(
+            "has an image side of {}, expected {least} to {most}: the file is damaged",
+            header.img
+        )));
+    }
     Ok(header)
 }
 
@@ -194,13 +215,17 @@ pub fn load_model(path: &Path) -> Result<LoadedModel, TrainError> {
 /// Gives a model the anchors of a header.
 ///
 /// # Errors
-/// Other numbers of levels or of anchors than the model's head has.
+/// Other numbers of levels or of anchors than the model's head has; anchors that are no sizes.
 pub(crate) fn take_anchors(model: &mut Model, header: &Header, path: &Path) -> Result<(), TrainError> {
     let counts = |anchors: &[Vec<[f32; 2]>]| anchors.iter().map(Vec::len).collect::<Vec<_>>();
     let (expected, found) = (counts(&model.anchors), counts(&header.anchors));
     if expected != found {
         let message =
             format!("has {found:?} anchors on its levels, the head of its model has {expected:?}: the file is damaged");
+        return Err(TrainError::Checkpoint { path: path.to_owned(), message });
+    }
+    if let Some(wrong) = header.anchors.iter().flatten().flatten().find(|side| !side.is_finite() || **side <= 0.0) {
+        let message = format!("has an anchor of {wrong} pixels, expected more than 0: the file is damaged");
         return Err(TrainError::Checkpoint { path: path.to_owned(), message });
     }
     model.anchors.clone_from(&header.anchors);
@@ -215,4 +240,43 @@ fn build(header: &Header, path: &Path) -> Result<Model, TrainError> {
     take_anchors(&mut model, header, path)?;
     model.params.initialise(0);
     Ok(model)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_goes_on_where_its_checkpoint_lies() {
+        let folder = |path: &str| run_folder(Path::new(path));
+        assert_eq!(folder("runs/train/exp/weights/last.safetensors"), Path::new("runs/train/exp"));
+        assert_eq!(folder("/a/weights/last.safetensors"), Path::new("/a"));
+        assert_eq!(folder("weights/last.safetensors"), Path::new("."));
+        assert_eq!(folder("kept/last.safetensors"), Path::new("kept"));
+        assert_eq!(folder("last.safetensors"), std::env::current_dir().unwrap());
+    }
+
+    #[test]
+    fn sides_and_anchors_that_no_training_has_are_refused() {
+        let yaml = kinglet_nn::zoo::find("kinglet_small").unwrap();
+        let options = ResolveOptions { nc: Some(1), ..Default::default() };
+        let mut model = Model::from_yaml(yaml, "kinglet_small", &options).unwrap();
+        model.params.initialise(0);
+        let names = vec!["a".to_owned()];
+        let loaded = |img, model: &Model| {
+            let model = LoadedModel { model: model.clone(), names: names.clone(), img, options: None, torch: None };
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("w.safetensors");
+            write_atomically(&path, &model.to_bytes()).unwrap();
+            load_model(&path).map(|loaded| loaded.img).map_err(|error| error.to_string())
+        };
+        assert_eq!(loaded(320, &model), Ok(320));
+        for img in [0, 31, 8193, usize::MAX] {
+            assert!(loaded(img, &model).unwrap_err().contains("expected 32 to 8192"), "{img}");
+        }
+        for wrong in [0.0, -3.0] {
+            model.anchors[1][0][1] = wrong;
+            assert!(loaded(320, &model).unwrap_err().contains(&format!("an anchor of {wrong} pixels")));
+        }
+    }
 }

@@ -36,11 +36,6 @@ impl EmaRule {
     }
 }
 
-/// Decay of YOLOv5's rule at update number `update` (the first is 1).
-pub fn decay(update: u64) -> f64 {
-    EmaRule::YOLOV5.at(update)
-}
-
 /// The averaged values, one vector per parameter or buffer in the caller's order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ema {

@@ -88,7 +88,7 @@ pub struct Validation {
     pub losses: [f64; 3],
     /// Milliseconds an image: pre-process, inference, NMS.
     pub speed_ms: [f64; 3],
-    /// Shape of the last full batch: images, height, width.
+    /// Shape of the first batch; of the last image where it was looked at in tiles: images, height, width.
     pub shape: [usize; 3],
 }
 

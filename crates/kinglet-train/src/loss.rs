@@ -161,11 +161,6 @@ impl Loss {
         self.balance.copy_from_slice(balance);
     }
 
-    /// Options it was made with.
-    pub fn options(&self) -> &LossOptions {
-        &self.options
-    }
-
     /// Computes the loss of a batch and, if `grads` is given, its gradient.
     ///
     /// `grads` has one vector per level in the layout of `raw`; each is overwritten with the gradient of `total` with

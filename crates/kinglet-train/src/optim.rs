@@ -107,11 +107,6 @@ impl Optim {
         self.frozen[index]
     }
 
-    /// Update rule.
-    pub fn kind(&self) -> OptimKind {
-        self.kind
-    }
-
     /// Steps taken so far.
     pub fn steps(&self) -> u64 {
         self.steps

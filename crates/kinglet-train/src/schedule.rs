@@ -88,7 +88,7 @@ impl Warmup {
     /// Rates of `iteration` (counted over the whole run), in an epoch whose schedule factor is `factor`.
     pub fn at(&self, iteration: usize, factor: f64) -> Rates {
         let lr = self.lr0 * factor;
-        if iteration > self.iterations {
+        if iteration > self.iterations || self.iterations == 0 {
             return Rates { lrs: [lr; 3], momentum: self.momentum, accumulate: accumulate(self.batch, self.nominal) };
         }
         let done = iteration as f64 / self.iterations.max(1) as f64;

@@ -125,7 +125,8 @@ impl Trainer {
         Self::build(options, None, observer)
     }
 
-    /// Goes on with a run from its last checkpoint, to `epochs` epochs where that is given.
+    /// Goes on with a run from its last checkpoint, to `epochs` epochs where that is given. It writes to the folder in which
+    /// the checkpoint lies now, not to where the run began: another run may be there.
     ///
     /// # Errors
     /// A checkpoint of a finished run, or one that is damaged.
@@ -147,6 +148,7 @@ impl Trainer {
             ));
             options.epochs = epochs;
         }
+        options.dir = checkpoint::run_folder(path);
         if progress.epochs_done >= options.epochs {
             return Err(wrong(&format!(
                 "is of a finished run: it has reached epoch {} of {}; give a larger --epochs to go on",
@@ -242,10 +244,22 @@ impl Trainer {
         let detector = Detector::new(model.clone());
         let step = TrainStep::new(model, loss, optim, ema);
         let mut trainer = Trainer { detector, step, options, hyp, plan, train, val, loader, stopping, progress };
-        if let Some((path, header, file)) = resumed {
-            trainer.restore(path, header, &file)?;
+        match resumed {
+            Some((path, header, file)) => trainer.restore(path, header, &file)?,
+            None => trainer.forget_best()?,
         }
         Ok(trainer)
+    }
+
+    /// Removes the best weights of an earlier run in this folder: they would be taken for this run's.
+    fn forget_best(&self) -> Result<(), TrainError> {
+        let path = self.options.dir.join("weights/best.safetensors");
+        match std::fs::remove_file(&path) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                Err(TrainError::Io { action: "remove", path, source })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Takes over the state of a checkpoint.
@@ -268,6 +282,9 @@ impl Trainer {
         step.optim
             .restore(saved.optim_steps, |name| file.tensors.get(&format!("optim.{name}")).map(|t| t.1.as_slice()))?;
         if !saved.balance.is_empty() {
+            if saved.balance.len() != step.loss.balance().len() || !saved.balance.iter().all(|b| b.is_finite()) {
+                return Err(damaged(format!("has the weights {:?} of its levels: it is damaged", saved.balance)));
+            }
             step.loss.set_balance(&saved.balance);
         }
         step.restore_gradients(|name| file.tensors.get(&format!("grad.{name}")).map(|t| t.1.as_slice()));
@@ -331,7 +348,7 @@ impl Trainer {
             threads: kinglet_kernels::threads::threads(),
             isa: kinglet_kernels::simd::isa().name(),
         });
-        // The state to go back to; a resumed run may come from another folder.
+        // The state to go back to.
         self.save(&last, true)?;
         let (start, first) = (Instant::now(), self.progress.epochs_done);
         let mut stopped_early = false;
@@ -662,12 +679,7 @@ fn fit_anchors(model: &mut Model, train: &Dataset, hyp: &Hyp, img: usize, seed: 
         observer.note(&format!("{verdict}; anchors computed from the data are no better, the model file's stay"));
         return;
     }
-    let mut left = found.as_slice();
-    for level in &mut model.anchors {
-        let (own, rest) = left.split_at(level.len());
-        level.copy_from_slice(own);
-        left = rest;
-    }
+    autoanchor::deal(&found, &model.spec.head_strides, &mut model.anchors);
     observer.note(&format!(
         "{verdict}; computed from the data instead ({:.1} % fit): {:.1?}",
         better.bpr * 100.0,

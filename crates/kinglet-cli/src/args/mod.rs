@@ -37,6 +37,7 @@ pub use zoo::ZooArgs;
 
 use clap::parser::ValueSource;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
+use kinglet_nn::IMAGE_SIDES;
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -171,7 +172,7 @@ pub(crate) fn fraction(text: &str) -> Result<f32, String> {
 /// An image side.
 pub(crate) fn side(text: &str) -> Result<usize, String> {
     match text.parse() {
-        Ok(number) if (32..=8192).contains(&number) => Ok(number),
+        Ok(number) if IMAGE_SIDES.contains(&number) => Ok(number),
         _ => Err("expected a number of pixels from 32 to 8192".to_owned()),
     }
 }

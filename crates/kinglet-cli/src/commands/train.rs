@@ -241,7 +241,8 @@ fn auto_batch(
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         n => n,
     };
-    let chosen = auto_batch::choose(&mut planned, largest, workers + 2, free).map_err(CliError::input)?;
+    let chosen =
+        auto_batch::choose(&mut planned, args.optimizer.kind(), largest, workers + 2, free).map_err(CliError::input)?;
     printer.say(&format!(
         "--batch-size -1: {} images a step need about {} MB; {} MB are free, of which {:.0} % may be used",
         chosen.batch,

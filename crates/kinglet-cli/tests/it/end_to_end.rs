@@ -175,6 +175,22 @@ fn an_image_with_a_very_long_name_is_detected_like_any_other() {
 }
 
 #[test]
+fn a_renamed_run_goes_on_in_its_own_folder() {
+    let folder = folder_with_data();
+    let run = folder.path().join("runs/train/renamed");
+    std::fs::create_dir_all(run.join("weights")).unwrap();
+    // It says of itself that it is `runs/train/exp`: that one is another run now.
+    for file in ["results.csv", "weights/last.safetensors"] {
+        std::fs::copy(trained().join("runs/train/exp").join(file), run.join(file)).unwrap();
+    }
+    let other = folder.path().join("runs/train/exp");
+    std::fs::create_dir_all(&other).unwrap();
+    kinglet(folder.path(), "train --resume runs/train/renamed/weights/last.safetensors --epochs 4").ok();
+    assert_eq!(std::fs::read_dir(&other).unwrap().count(), 0);
+    assert_eq!(std::fs::read_to_string(run.join("results.csv")).unwrap().lines().count(), 5);
+}
+
+#[test]
 fn batches_without_an_update_count_after_a_kill_too() {
     // With three batches an epoch, an update takes one batch at first and two from the fifth on: the third epoch ends with
     // a batch that waits for its update.

@@ -1,7 +1,7 @@
 //! `nn.ConvTranspose2d`, and YOLOv5's depthwise form of it.
 
 use super::dwconv::greatest_common_divisor;
-use crate::recorder::init_bound;
+use crate::recorder::{check_weights, init_bound};
 use crate::{Block, Recorder};
 use kinglet_spec::{ArgCursor, Context, Shape, SpecErrorKind, one_input};
 use kinglet_tensor::{Init, ParamKind, Var, ops};
@@ -32,6 +32,7 @@ impl Transposed {
                 x.channels
             ));
         }
+        check_weights(&[x.channels, c_out / groups, kernel, kernel])?;
         let side = |side: usize| {
             let whole = side.checked_sub(1)? * stride + dilation * (kernel - 1) + output_padding + 1;
             whole.checked_sub(2 * padding).filter(|&side| side > 0)

@@ -1,7 +1,7 @@
 //! YOLOv5's CrossConv, also the repeated part of C3x: a square kernel as a row and a column.
 
 use super::bottleneck::hidden_width;
-use crate::recorder::init_bound;
+use crate::recorder::{check_weights, init_bound};
 use crate::{Block, Recorder};
 use kinglet_spec::{ArgCursor, Context, Shape, SpecErrorKind, one_input};
 use kinglet_tensor::ops::ConvUnit;
@@ -82,6 +82,8 @@ impl Block for CrossConv {
                  groups = {groups}"
             ));
         }
+        check_weights(&[hidden, x.channels, kernel])?;
+        check_weights(&[c_out, hidden / groups, kernel])?;
         let activation = super::activation(cx.default_activation);
         let block = CrossConv { c_out, hidden, kernel, stride, groups, shortcut, activation };
         let [height, width] = [x.height, x.width].map(|side| side.div_ceil(stride));

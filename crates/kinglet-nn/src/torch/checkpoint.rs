@@ -9,7 +9,8 @@ use super::global::Dtype;
 use super::model_yaml::{self, Activations};
 use super::pickle::{Id, Value};
 use super::{TorchError, TorchInfo, TorchModel};
-use std::collections::BTreeMap;
+use crate::IMAGE_SIDES;
+use std::collections::{BTreeMap, HashMap};
 
 /// Tensors by name: shape and numbers.
 pub(crate) type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
@@ -20,6 +21,9 @@ type Anchors = Vec<Vec<[f32; 2]>>;
 /// Most modules within modules, and modules at all.
 const DEPTH: usize = 64;
 const MODULES: usize = 50_000;
+/// Most tensors, which modules that are named again and again would multiply, and most bytes of a name.
+const TENSORS: usize = 100_000;
+const NAME: usize = 1024;
 /// Of BatchNorm in YOLOv5's models.
 const BATCH_NORM_EPS: f64 = 1e-3;
 /// Most numbers in the anchors of a head.
@@ -168,9 +172,9 @@ impl Reader<'_, '_> {
     /// Walks a module and those within it.
     fn module(&mut self, object: Id, prefix: &str, depth: usize) -> Result<(), TorchError> {
         self.modules += 1;
+        let limit = |limit: String| Err(TorchError::Limit { what: "the checkpoint's model".into(), limit });
         if depth > DEPTH || self.modules > MODULES {
-            let limit = format!("{DEPTH} modules within modules and {MODULES} modules");
-            return Err(TorchError::Limit { what: "the checkpoint's model".into(), limit });
+            return limit(format!("{DEPTH} modules within modules and {MODULES} modules"));
         }
         let pickle = &self.file.pickle;
         self.look_at(object, prefix)?;
@@ -181,11 +185,17 @@ impl Reader<'_, '_> {
         let named = |key: Id| pickle.text(key).map(|name| join(prefix, name));
         for &(key, value) in entries("_parameters").iter().chain(entries("_buffers")) {
             if let (Some(name), Some(_)) = (named(key), self.file.describe(value)) {
+                if self.found.len() == TENSORS || name.len() > NAME {
+                    return limit(format!("{TENSORS} tensors, whose names have {NAME} bytes"));
+                }
                 self.found.push((name, value));
             }
         }
         for &(key, value) in entries("_modules") {
             if let (Some(name), Value::Object { .. }) = (named(key), pickle.get(value)) {
+                if name.len() > NAME {
+                    return limit(format!("names of {NAME} bytes"));
+                }
                 self.module(value, &name, depth + 1)?;
             }
         }
@@ -286,7 +296,7 @@ impl Reader<'_, '_> {
             names: self.names(object, head)?,
             anchors,
             strides,
-            img: img.filter(|side| (32..=8192).contains(side)),
+            img: img.filter(|side| IMAGE_SIDES.contains(side)),
         })
     }
 
@@ -296,19 +306,15 @@ impl Reader<'_, '_> {
         let nc = pickle.attribute(head, "nc").and_then(|id| pickle.int(id)).and_then(|nc| usize::try_from(nc).ok());
         let nc = nc.filter(|nc| (1..=kinglet_spec::limits::CLASSES).contains(nc));
         let nc = nc.ok_or_else(|| TorchError::checkpoint("has a head without a number of classes: it is damaged"))?;
-        let names: Vec<Option<&str>> = match pickle.attribute(object, "names").map(|id| (id, pickle.get(id))) {
-            Some((id, Value::Dict(entries))) => {
-                let by_number = |n: usize| {
-                    let entry = entries.iter().find(|(key, _)| pickle.int(*key) == i64::try_from(n).ok())?;
-                    pickle.text(entry.1)
-                };
-                if pickle.get(id) == &Value::Dict(Vec::new()) {
-                    Vec::new()
-                } else {
-                    (0..entries.len().min(nc + 1)).map(by_number).collect()
-                }
+        let names: Vec<Option<&str>> = match pickle.attribute(object, "names").map(|id| pickle.get(id)) {
+            Some(Value::Dict(entries)) => {
+                // As in Python, the last of equal keys counts.
+                let by_number: HashMap<i64, Id> =
+                    entries.iter().filter_map(|&(key, name)| Some((pickle.int(key)?, name))).collect();
+                let name = |n: usize| pickle.text(*by_number.get(&i64::try_from(n).ok()?)?);
+                (0..entries.len().min(nc + 1)).map(name).collect()
             }
-            Some((_, Value::List(items) | Value::Tuple(items))) => items.iter().map(|&id| pickle.text(id)).collect(),
+            Some(Value::List(items) | Value::Tuple(items)) => items.iter().map(|&id| pickle.text(id)).collect(),
             _ => Vec::new(),
         };
         if names.is_empty() {

@@ -95,7 +95,9 @@ impl<'a> Container<'a> {
             };
             let left = &bytes[at..];
             let found = left.first_chunk().map(|chunk| u64::from_le_bytes(*chunk));
-            let size = len.checked_mul(dtype.size()).filter(|size| found == Some(len as u64) && size + 8 <= left.len());
+            let size = len
+                .checked_mul(dtype.size())
+                .filter(|&size| found == Some(len as u64) && size <= left.len().saturating_sub(8));
             let Some(size) = size else {
                 return Err(TorchError::archive(format!(
                     "the storage `{key}` of {len} numbers is expected at byte {at}, the file ends at byte {}",

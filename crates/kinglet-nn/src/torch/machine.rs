@@ -8,7 +8,8 @@ use super::global::{Global, resolve};
 use super::pickle::{Id, Value};
 use std::collections::HashMap;
 
-/// Most values of one pickle, and most parts of its lists and mappings; a checkpoint of YOLOv5 has about 30,000.
+/// Most values of one pickle, and most parts that these are made with (what is appended later costs a byte of the file
+/// each); a checkpoint of YOLOv5 has about 30,000.
 const VALUES: usize = 1_000_000;
 /// Most entries on the stack, and places in the memo.
 const STACK: usize = 1_000_000;

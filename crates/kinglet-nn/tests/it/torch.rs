@@ -242,6 +242,11 @@ fn claims_of_gigabytes_ask_for_no_memory() {
     assert!(error.contains("tensor `w`: claims a storage of 10000000000 numbers"), "{error}");
     let error = parse(&old_format(&pickle, &[("0", huge as u64, &[0; 24])])).unwrap_err();
     assert!(error.contains("the storage `0` of 10000000000 numbers is expected"), "{error}");
+    // As many floats as make the bytes, with those of the length before them, begin again at zero.
+    let wrapping = (1i64 << 62) - 1;
+    let pickle = Pickle::new().dict(|p| p.text("w").tensor(&Tensor { len: Some(wrapping), ..F32 })).end();
+    let error = parse(&old_format(&pickle, &[("0", wrapping as u64, &[0; 24])])).unwrap_err();
+    assert!(error.contains("numbers is expected"), "{error}");
     // A shape of 10^10 with strides of nothing fits its storage; what it would become does not.
     let pickle = Pickle::new().dict(|p| {
         let p = p.text("w").global("torch._utils", "_rebuild_tensor_v2").raw(b"((").text("storage");
@@ -444,6 +449,28 @@ fn modules_within_modules_and_lists_within_lists_meet_no_stack() {
     assert!(refused(&deep.end()).contains("exceeds the limit"));
     let lists = Pickle::new().raw(&b"](".repeat(200_000)).raw(&b"e".repeat(200_000));
     assert!(refused(&lists.end()).contains("holds no weights"));
+}
+
+#[test]
+fn a_module_named_again_and_again_meets_a_limit() {
+    // 1,000 names of one tensor in a module that has 200 names.
+    let parameters = |p: Pickle| {
+        let p = p.text("t0").tensor(&F32).raw(b"q\x70");
+        (1..1000).fold(p, |p, i| p.text(&format!("t{i}")).raw(b"h\x70"))
+    };
+    let modules = |p: Pickle| {
+        let p = p.text("m0");
+        let p = p.object("models.common", "Conv", |p| p.text("_parameters").dict(parameters)).raw(b"q\x71");
+        (1..200).fold(p, |p, i| p.text(&format!("m{i}")).raw(b"h\x71"))
+    };
+    let pickle = Pickle::new().object("models.yolo", "Model", |p| p.text("_modules").dict(modules)).end();
+    let error = parse(&archive(&[("data.pkl", &pickle), ("data/0", &floats(&[0.0; 6]))])).unwrap_err();
+    assert!(error.contains("exceeds the limit of 100000 tensors"), "{error}");
+    let long = "n".repeat(2000);
+    let named = |p: Pickle| p.text(&long).tensor(&F32);
+    let pickle = Pickle::new().object("models.yolo", "Model", |p| p.text("_parameters").dict(named)).end();
+    let error = parse(&archive(&[("data.pkl", &pickle), ("data/0", &floats(&[0.0; 6]))])).unwrap_err();
+    assert!(error.contains("names have 1024 bytes"), "{error}");
 }
 
 #[test]

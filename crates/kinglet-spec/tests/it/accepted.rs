@@ -89,10 +89,10 @@ fn repeats_stack_or_go_inside() {
 
 #[test]
 fn the_first_row_sees_the_image_and_keys_have_defaults() {
-    let text = "nc: 1\nch: 1\nactivation: nn.LeakyReLU(0.1)\nchannel_multiple: 4\nnames: [a]\ninplace: True\nanchors: 2\n\
+    let text = "nc: 1\nch: 3\nactivation: nn.LeakyReLU(0.1)\nchannel_multiple: 4\nnames: [a]\ninplace: True\nanchors: 2\n\
                 backbone: [[-1, 1, Conv, [10, 3, 8]]]\nhead: [[[0], 1, Detect, [nc, anchors]]]\n";
     let graph = read(text);
-    assert_eq!(graph.layers[0].input_shapes, [Shape { channels: 1, height: 256, width: 256 }]);
+    assert_eq!(graph.layers[0].input_shapes, [Shape { channels: 3, height: 256, width: 256 }]);
     assert_eq!(graph.layers[0].output.channels, 12);
     assert_eq!(graph.layers[0].planned[0].downcast_ref::<Layer>().expect("text"), "conv nn.LeakyReLU(0.1)");
     assert!(graph.placeholder_anchors);

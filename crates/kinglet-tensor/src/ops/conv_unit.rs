@@ -6,7 +6,7 @@
 use super::{BatchMoments, Norm, Operation};
 use crate::rows::{Input, RowsContext};
 use crate::session::{BackwardContext, ForwardContext, InputGrad, Mode, Notes};
-use crate::{Activation, ParamId, Shape, ShapeError};
+use crate::{Activation, ParamId, Params, Shape, ShapeError};
 use kinglet_kernels::conv::{
     ChannelStats, PackedConv, conv_backward_bias, conv_backward_input, conv_backward_weight, conv_forward,
     conv_forward_packed,
@@ -41,6 +41,20 @@ pub struct ConvUnit {
 }
 
 impl ConvUnit {
+    /// Weight and bias with the running statistics folded in, as inference computes with them.
+    pub fn folded(&self, params: &Params) -> (Vec<f32>, Option<Vec<f32>>) {
+        let weight = params.get(self.weight);
+        let bias = self.bias.map(|b| params.get(b));
+        let Some(norm) = &self.norm else { return (weight.to_vec(), bias.map(<[f32]>::to_vec)) };
+        let (scale, mut shift) = norm.fold(params);
+        if let Some(bias) = bias {
+            shift.iter_mut().zip(bias).zip(&scale).for_each(|((t, b), s)| *t += b * s);
+        }
+        let fan_in = weight.len() / self.c_out;
+        let folded = weight.chunks(fan_in).zip(&scale).flat_map(|(w, s)| w.iter().map(move |w| w * s)).collect();
+        (folded, Some(shift))
+    }
+
     /// The geometry for this input.
     pub fn geometry(&self, x: Shape) -> ConvShape {
         ConvShape::new(

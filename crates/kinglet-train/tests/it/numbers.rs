@@ -1,6 +1,6 @@
 //! CIoU, schedules, EMA decay and hyperparameter files against reference numbers.
 
-use kinglet_train::ema;
+use kinglet_train::ema::EmaRule;
 use kinglet_train::hyp::{Hyp, builtin, builtin_names};
 use kinglet_train::loss::{LossOptions, ciou};
 use kinglet_train::schedule::{
@@ -57,7 +57,7 @@ fn ema_decay_equals_the_reference() {
     let Some(json) = golden::json("numbers.json") else { return };
     let updates = golden::numbers(&json["ema_decay"]["updates"]);
     for (update, want) in updates.iter().zip(golden::numbers(&json["ema_decay"]["decay"])) {
-        assert!((ema::decay(*update as u64) - want).abs() < 1e-12);
+        assert!((EmaRule::YOLOV5.at(*update as u64) - want).abs() < 1e-12);
     }
 }
 
@@ -77,6 +77,13 @@ fn warm_up_is_linear_from_its_start_to_the_schedule() {
         assert!(after.lrs.iter().all(|lr| (lr - 0.005).abs() < 1e-12) && after.accumulate == 4);
         assert!((after.momentum - 0.937).abs() < 1e-12);
     }
+}
+
+#[test]
+fn without_a_warm_up_the_first_batch_has_the_usual_rates() {
+    let hyp = Hyp { warmup_epochs: 0.0, ..Hyp::default() };
+    let rates = Warmup::new(&hyp, 200, 16, NOMINAL_BATCH, 0).at(0, 0.5);
+    assert_eq!(rates, Rates { lrs: [0.005; 3], momentum: 0.937, accumulate: 4 });
 }
 
 #[test]
