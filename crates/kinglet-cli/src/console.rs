@@ -63,7 +63,8 @@ impl<'a> Console<'a> {
             _ => in_epoch.as_secs_f64() / share,
         };
         let left = batch.epochs.saturating_sub(batch.epoch) as f64 * epoch_time - in_epoch.as_secs_f64();
-        Duration::from_secs_f64(left.max(0.0))
+        // What nobody lives to see is not a duration.
+        Duration::try_from_secs_f64(left.max(0.0)).unwrap_or(Duration::MAX)
     }
 }
 

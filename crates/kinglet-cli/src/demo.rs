@@ -35,11 +35,7 @@ pub fn prepare(printer: &Printer) -> Result<PathBuf, CliError> {
         let images = options.train + options.val + options.test;
         printer.say(&format!("drawing {images} images of five kinds of things into {FOLDER}"));
     }
-    // A set that was only half drawn (the program was stopped) has no data YAML and is ours to draw again.
-    if folder.is_dir() && !folder.join("data.yaml").exists() && holds_only_ours(folder) {
-        std::fs::remove_dir_all(folder).map_err(|error| CliError::write(folder, &error))?;
-    }
-    generate(folder, options).map_err(|error| match error {
+    draw(folder, options).map_err(|error| match error {
         DataError::Io { action: "create" | "write", .. } => {
             CliError::input(format!("{error}; change to a folder that can be written and has some space"))
         }
@@ -47,10 +43,28 @@ pub fn prepare(printer: &Printer) -> Result<PathBuf, CliError> {
     })
 }
 
-/// Whether nothing but `images` and `labels` is in the folder.
-fn holds_only_ours(folder: &Path) -> bool {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.map(|e| e.file_name()).all(|name| name == "images" || name == "labels")
+/// Draws the set beside its folder, which therefore is whole where it is there, or not ours. Nothing that is there goes away.
+fn draw(folder: &Path, options: SyntheticOptions) -> Result<PathBuf, DataError> {
+    let is_free = std::fs::read_dir(folder).map_or(true, |mut entries| entries.next().is_none());
+    if !is_free {
+        return generate(folder, options);
+    }
+    let draft = folder.with_file_name(format!(".demo-data.{}.tmp", std::process::id()));
+    let drawn = generate(&draft, options).and_then(|_| {
+        // An empty folder makes room by itself, but not on every system.
+        let _ = std::fs::remove_dir(folder);
+        std::fs::rename(&draft, folder).map_err(|source| DataError::Io {
+            action: "create",
+            path: folder.to_owned(),
+            source,
+        })
+    });
+    if let Err(error) = drawn {
+        // Best effort: the first error is the one to tell.
+        let _ = std::fs::remove_dir_all(&draft);
+        return Err(error);
+    }
+    Ok(folder.join("data.yaml"))
 }
 
 /// What to do next.
@@ -67,4 +81,34 @@ pub fn next_steps(weights: &Path, drawn: &Path) -> String {
         drawn.display(),
         weights.display()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: SyntheticOptions = SyntheticOptions { train: 2, val: 1, test: 1, seed: 0 };
+
+    #[test]
+    fn the_set_is_drawn_once_and_leaves_nothing_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("demo-data");
+        let yaml = draw(&folder, SMALL).unwrap();
+        let before = std::fs::metadata(&yaml).unwrap().modified().unwrap();
+        assert_eq!(draw(&folder, SMALL).unwrap(), yaml);
+        assert_eq!(std::fs::metadata(&yaml).unwrap().modified().unwrap(), before);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn pictures_of_the_user_stay_where_they_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let mine = dir.path().join("demo-data/images/mine.jpg");
+        std::fs::create_dir_all(mine.parent().unwrap()).unwrap();
+        std::fs::create_dir_all(dir.path().join("demo-data/labels")).unwrap();
+        std::fs::write(&mine, "mine").unwrap();
+        let error = draw(&dir.path().join("demo-data"), SMALL).unwrap_err();
+        assert!(matches!(error, DataError::FolderNotEmpty(_)), "{error}");
+        assert_eq!(std::fs::read_to_string(&mine).unwrap(), "mine");
+    }
 }

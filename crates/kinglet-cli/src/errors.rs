@@ -28,6 +28,7 @@ impl CliError {
     pub fn write(path: &Path, error: &std::io::Error) -> Self {
         let advice = match error.kind() {
             std::io::ErrorKind::StorageFull => "free some space, or choose a folder on another disk with --project",
+            std::io::ErrorKind::InvalidFilename => "the name is too long for this disk; give its source a shorter one",
             _ => "choose a folder that can be written with --project",
         };
         CliError::Input(format!("cannot write `{}`: {error}; {advice}", path.display()))

@@ -4,8 +4,8 @@
 //! measured are left out. A line is written at once and whole; the file grows at its end only.
 
 use crate::errors::CliError;
-use crate::output::write_file;
-use crate::results::measured;
+use crate::output::{read_earlier, write_file};
+use crate::results::{left_out, measured};
 use kinglet_train::events::{BatchDone, EpochDone, Finished, Started};
 use kinglet_train::guard::Retreat;
 use serde_json::{Value, json};
@@ -18,24 +18,34 @@ use std::path::{Path, PathBuf};
 pub struct EventLog {
     path: PathBuf,
     file: File,
+    damaged: usize,
 }
 
 impl EventLog {
     /// Opens the log in a run folder. Of what stands there, the lines of epochs before `first` stay: later epochs run again.
     ///
     /// # Errors
-    /// A folder that cannot be written.
+    /// A log that cannot be read, a folder that cannot be written.
     pub fn open(folder: &Path, first: usize) -> Result<Self, CliError> {
         let path = folder.join("events.jsonl");
-        let old = if first > 0 { std::fs::read_to_string(&path).unwrap_or_default() } else { String::new() };
-        let is_before = |line: &&str| {
-            let event: Option<Value> = serde_json::from_str(line).ok();
-            event.and_then(|event| event["epoch"].as_u64()).is_some_and(|epoch| epoch < first as u64)
-        };
-        let kept: String = old.lines().filter(is_before).map(|line| format!("{line}\n")).collect();
+        let old = if first > 0 { read_earlier(&path)?.unwrap_or_default() } else { String::new() };
+        let (mut kept, mut damaged) = (String::new(), 0);
+        for line in old.split_inclusive('\n').filter(|line| !line.trim().is_empty()) {
+            match serde_json::from_str(line).ok().and_then(|event: Value| event["epoch"].as_u64()) {
+                Some(epoch) if epoch < first as u64 => kept.push_str(&format!("{}\n", line.trim_end())),
+                Some(_) => {}
+                // A process that was killed leaves half a line at the end.
+                None => damaged += usize::from(line.ends_with('\n')),
+            }
+        }
         write_file(&path, kept.as_bytes())?;
         let file = OpenOptions::new().append(true).open(&path).map_err(|error| CliError::write(&path, &error))?;
-        Ok(EventLog { path, file })
+        Ok(EventLog { path, file, damaged })
+    }
+
+    /// What is to be told of lines that were left out.
+    pub fn remark(&self) -> Option<String> {
+        left_out(self.damaged, &self.path)
     }
 
     fn write(&mut self, event: &Value) -> Result<(), CliError> {

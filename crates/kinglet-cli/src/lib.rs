@@ -32,7 +32,6 @@ pub mod tensorboard;
 pub mod zoo;
 
 use args::{Cli, Command};
-use clap::Parser;
 use errors::CliError;
 use printer::Printer;
 use std::process::ExitCode;
@@ -46,7 +45,7 @@ pub fn main() -> ExitCode {
         Err(error) => return fail(&printer, &error),
     };
     // clap prints help and usage errors itself, with the codes 0 and 2.
-    let cli = Cli::parse_from(argv);
+    let cli = Cli::given_by(argv);
     let printer = printer.quiet(cli.quiet);
     warnings.iter().for_each(|text| printer.warn(text));
     run(cli, &printer).unwrap_or_else(|error| fail(&printer, &error))

@@ -179,7 +179,9 @@ impl Observer for Live {
             "run",
             &json!({"id": id.to_string(), "name": self.folder, "epochs": run.epochs, "images": run.train.samples.len()}),
         );
-        for row in Results::open(&self.folder, run.epoch).rows() {
+        // Where the table cannot be read, whoever keeps it ends the run.
+        let earlier = Results::open(&self.folder, run.epoch);
+        for row in earlier.iter().flat_map(Results::rows) {
             // A table holds zeros where nothing was measured.
             self.put_epoch(row, row[4..11].iter().any(|&v| v != 0.0), None);
         }

@@ -1,11 +1,11 @@
-//! Writing files: each appears whole or not at all.
+//! Files that the program writes: each appears whole or not at all. And reading them again, to go on with them.
 
 use crate::errors::CliError;
 use kinglet_eval::Figure;
-use kinglet_vision::Image;
 use kinglet_vision::encode::{jpeg_bytes, png_bytes};
-use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use kinglet_vision::{Draft, Image};
+use std::io::Write;
+use std::path::Path;
 
 /// Writes a file through a temporary one in the same folder, creating the folder where it is missing.
 ///
@@ -31,14 +31,22 @@ pub fn write_checked<T>(
     Ok(checked)
 }
 
+/// The text of a file that an earlier run may have left; nothing where there is none. Bytes that are no text become replacement
+/// characters, so that whoever reads the line can name it.
+///
+/// # Errors
+/// A file that is there and cannot be read: it is not to be taken for an empty one, and written over.
+pub fn read_earlier(path: &Path) -> Result<Option<String>, CliError> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(CliError::read(path, &error)),
+    }
+}
+
 /// A file that grows under a temporary name in its folder, and takes its own when it is finished.
 #[derive(Debug)]
-pub struct GrowingFile {
-    path: PathBuf,
-    temporary: PathBuf,
-    file: BufWriter<std::fs::File>,
-    finished: bool,
-}
+pub struct GrowingFile(Draft);
 
 impl GrowingFile {
     /// Begins a file, creating the folder where it is missing.
@@ -46,14 +54,8 @@ impl GrowingFile {
     /// # Errors
     /// A folder that cannot be written.
     pub fn create(path: &Path) -> Result<Self, CliError> {
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        create_folder(folder)?;
-        let mut name = std::ffi::OsString::from(".");
-        name.push(path.file_name().unwrap_or_default());
-        name.push(format!(".{}.tmp", std::process::id()));
-        let temporary = folder.join(name);
-        let file = std::fs::File::create(&temporary).map_err(|error| CliError::write(path, &error))?;
-        Ok(GrowingFile { path: path.to_owned(), temporary, file: BufWriter::new(file), finished: false })
+        create_folder(path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
+        Draft::begin(path).map(GrowingFile).map_err(|error| CliError::write(path, &error))
     }
 
     /// Adds bytes.
@@ -61,38 +63,27 @@ impl GrowingFile {
     /// # Errors
     /// A full disk.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), CliError> {
-        self.file.write_all(bytes).map_err(|error| CliError::write(&self.path, &error))
+        self.0.write_all(bytes).map_err(|error| CliError::write(self.0.path(), &error))
     }
 
     /// The file as it lies under its temporary name.
     fn so_far(&mut self) -> Result<&Path, CliError> {
-        self.file.flush().map_err(|error| CliError::write(&self.path, &error))?;
-        Ok(&self.temporary)
+        self.0.flush().map_err(|error| CliError::write(self.0.path(), &error))?;
+        Ok(self.0.place())
     }
 
     /// Gives the file its name.
     ///
     /// # Errors
     /// A full disk, or a name that is taken by a folder.
-    pub fn finish(mut self) -> Result<(), CliError> {
-        self.so_far()?;
-        std::fs::rename(&self.temporary, &self.path).map_err(|error| CliError::write(&self.path, &error))?;
-        self.finished = true;
-        Ok(())
+    pub fn finish(self) -> Result<(), CliError> {
+        let path = self.0.path().to_owned();
+        self.0.finish().map_err(|error| CliError::write(&path, &error))
     }
 }
 
-impl Drop for GrowingFile {
-    fn drop(&mut self) {
-        if !self.finished {
-            // Best effort: there has been an error already, and that is the one to report.
-            let _ = std::fs::remove_file(&self.temporary);
-        }
-    }
-}
-
-/// Quality of JPEG pictures.
-const QUALITY: u8 = 90;
+/// Quality of JPEG pictures: hardly any loss.
+const QUALITY: u8 = 95;
 
 /// Writes a picture, as JPEG where the name ends so and else as PNG.
 ///
@@ -157,6 +148,16 @@ mod tests {
             json!({"data": "a/data.yaml", "weights": "", "name": "no", "freeze": [0, 1], "epochs": 3, "v": "1"});
         let expected = "data: a/data.yaml\nweights: \"\"\nname: \"no\"\nfreeze: [0,1]\nepochs: 3\nv: \"1\"\n";
         assert_eq!(yaml_lines(&value), expected);
+    }
+
+    #[test]
+    fn only_what_is_not_there_counts_as_empty() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(read_earlier(&dir.path().join("none")).unwrap(), None);
+        assert!(read_earlier(dir.path()).unwrap_err().to_string().contains("cannot read"));
+        // `n` with a tilde in Latin-1.
+        std::fs::write(dir.path().join("latin"), b"a\xf1o\n").unwrap();
+        assert_eq!(read_earlier(&dir.path().join("latin")).unwrap().unwrap(), "a\u{fffd}o\n");
     }
 
     #[test]

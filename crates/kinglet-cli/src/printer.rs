@@ -50,11 +50,6 @@ impl Printer {
         self.terminal && !self.quiet
     }
 
-    /// Whether nothing but results and warnings is printed.
-    pub fn is_quiet(&self) -> bool {
-        self.quiet
-    }
-
     /// A result: standard output, or standard error beside JSON.
     pub fn result(&self, text: &str) {
         if !self.json {

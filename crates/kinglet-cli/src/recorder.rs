@@ -7,6 +7,7 @@ use crate::event_log::EventLog;
 use crate::findings;
 use crate::gallery::{BATCHES, Gallery, Shown};
 use crate::output::write_file;
+use crate::printer::Printer;
 use crate::progress::clock;
 use crate::report::{RunReport, label_plot};
 use crate::results::{Results, measured};
@@ -23,6 +24,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Keeps a run.
 #[derive(Debug)]
 pub struct Recorder<'a> {
+    printer: &'a Printer,
     stop: &'a AtomicBool,
     run: RunDir,
     plots: bool,
@@ -41,8 +43,9 @@ pub struct Recorder<'a> {
 
 impl<'a> Recorder<'a> {
     /// For a run in a folder; `stop` is set where it cannot be written any more. Without `plots` nothing is drawn.
-    pub fn new(run: RunDir, plots: bool, stop: &'a AtomicBool) -> Self {
+    pub fn new(run: RunDir, plots: bool, printer: &'a Printer, stop: &'a AtomicBool) -> Self {
         Recorder {
+            printer,
             stop,
             run,
             plots,
@@ -79,10 +82,15 @@ impl<'a> Recorder<'a> {
 
     fn start(&mut self, run: &Started<'_>) -> Result<(), CliError> {
         let folder = self.run.path().to_owned();
-        self.results = Some(Results::open(&folder, run.epoch));
+        let results = Results::open(&folder, run.epoch)?;
         write_file(&folder.join("findings.txt"), self.findings.as_bytes())?;
         self.tensorboard = Some(EventFile::create(&folder, run.epoch)?);
         let mut log = EventLog::open(&folder, run.epoch)?;
+        for remark in results.remark().into_iter().chain(log.remark()) {
+            self.printer.warn(&remark);
+            self.told.push(remark);
+        }
+        self.results = Some(results);
         log.started(run)?;
         self.log = Some(log);
         if self.plots {
@@ -217,6 +225,8 @@ impl Observer for Recorder<'_> {
             let written = log.diverged(retreat);
             self.keep(written);
         }
+        let written = self.tensorboard.as_mut().map_or(Ok(()), |file| file.restart(retreat.epochs_done));
+        self.keep(written);
     }
 
     fn batch_made(&mut self, epoch: usize, index: usize, batch: &Batch) {

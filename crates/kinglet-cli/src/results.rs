@@ -4,7 +4,8 @@
 //! that an epoch has not measured are 0, as there.
 
 use crate::errors::CliError;
-use crate::output::write_file;
+use crate::output::{read_earlier, write_file};
+use crate::printer::counted;
 use kinglet_eval::figure::Figure;
 use kinglet_eval::plots::{Series, plot_history};
 use kinglet_eval::table::general;
@@ -51,6 +52,13 @@ const VALIDATION: std::ops::Range<usize> = 4..11;
 pub struct Results {
     path: PathBuf,
     rows: Vec<[f64; 14]>,
+    damaged: usize,
+}
+
+/// What is to be told where `lines` of an earlier run's file are not understood.
+pub(crate) fn left_out(lines: usize, path: &Path) -> Option<String> {
+    let lines = (lines > 0).then(|| counted(lines, "line"))?;
+    Some(format!("{lines} of `{}` could not be understood and left out", path.display()))
 }
 
 /// One line of the file.
@@ -87,16 +95,21 @@ pub fn measured(epoch: &EpochDone) -> Vec<(&'static str, f64)> {
 impl Results {
     /// The results in a run folder before epoch `first`: those of an earlier process, where a run is resumed.
     ///
-    /// Later rows belong to epochs that will run again. Lines that are no rows are left out.
-    pub fn open(folder: &Path, first: usize) -> Self {
+    /// Later rows belong to epochs that will run again. Lines that are no rows are left out, and counted.
+    ///
+    /// # Errors
+    /// A file that is there and cannot be read.
+    pub fn open(folder: &Path, first: usize) -> Result<Self, CliError> {
         let path = folder.join("results.csv");
-        let text = if first > 0 { std::fs::read_to_string(&path).unwrap_or_default() } else { String::new() };
+        let text = if first > 0 { read_earlier(&path)?.unwrap_or_default() } else { String::new() };
         let parse = |line: &str| -> Option<[f64; 14]> {
             let values: Option<Vec<f64>> = line.split(',').map(|value| value.trim().parse().ok()).collect();
             values?.try_into().ok()
         };
-        let rows = text.lines().skip(1).filter_map(parse).filter(|row| row[0] < first as f64).collect();
-        Results { path, rows }
+        let lines = text.lines().skip(1).filter(|line| !line.trim().is_empty());
+        let (rows, damaged): (Vec<_>, Vec<_>) = lines.map(parse).partition(Option::is_some);
+        let rows = rows.into_iter().flatten().filter(|row| row[0] < first as f64).collect();
+        Ok(Results { path, rows, damaged: damaged.len() })
     }
 
     /// Adds an epoch and writes the file anew, whole or not at all.
@@ -108,6 +121,11 @@ impl Results {
         self.rows.retain(|row| row[0] < epoch.epoch as f64);
         self.rows.push(row_of(epoch));
         write_file(&self.path, self.text().as_bytes())
+    }
+
+    /// What is to be told of lines that were left out.
+    pub fn remark(&self) -> Option<String> {
+        left_out(self.damaged, &self.path)
     }
 
     /// Whether there is no row.
@@ -187,14 +205,34 @@ mod tests {
     #[test]
     fn a_resumed_run_keeps_the_epochs_before_it() {
         let dir = tempfile::tempdir().unwrap();
-        let mut results = Results::open(dir.path(), 0);
+        let mut results = Results::open(dir.path(), 0).unwrap();
         for number in 0..3 {
             results.add(&epoch(number)).unwrap();
         }
-        let mut resumed = Results::open(dir.path(), 2);
+        let mut resumed = Results::open(dir.path(), 2).unwrap();
         resumed.add(&epoch(2)).unwrap();
         assert_eq!(resumed.text(), results.text());
         assert_eq!(std::fs::read_to_string(dir.path().join("results.csv")).unwrap(), results.text());
-        assert_eq!(Results::open(dir.path(), 0).rows.len(), 0);
+        assert_eq!(Results::open(dir.path(), 0).unwrap().rows.len(), 0);
+    }
+    #[test]
+    fn a_damaged_line_is_told_and_a_table_that_cannot_be_read_ends_the_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut results = Results::open(dir.path(), 0).unwrap();
+        (0..3).for_each(|number| results.add(&epoch(number)).unwrap());
+        let file = dir.path().join("results.csv");
+        let mut bytes = results.text().into_bytes();
+        // In the second row.
+        let at = 2 * (14 * 20 + 14) + 19;
+        bytes[at] = 0xb5;
+        std::fs::write(&file, bytes).unwrap();
+        let resumed = Results::open(dir.path(), 3).unwrap();
+        assert_eq!(resumed.rows().iter().map(|row| row[0]).collect::<Vec<_>>(), [0.0, 2.0]);
+        let remark = resumed.remark().unwrap();
+        assert!(remark.starts_with("1 line of `") && remark.contains("results.csv"), "{remark}");
+        assert_eq!(Results::open(dir.path(), 0).unwrap().remark(), None);
+        std::fs::remove_file(&file).unwrap();
+        std::fs::create_dir(&file).unwrap();
+        assert!(Results::open(dir.path(), 3).unwrap_err().to_string().contains("results.csv"));
     }
 }

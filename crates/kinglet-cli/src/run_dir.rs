@@ -77,7 +77,8 @@ pub fn newest_checkpoint(project: &Path) -> Option<PathBuf> {
         for file in std::fs::read_dir(run.path().join("weights")).into_iter().flatten().flatten() {
             let name = file.file_name().to_string_lossy().into_owned();
             if name.starts_with("last") && name.ends_with(".safetensors") {
-                let modified = file.metadata().and_then(|m| m.modified()).ok()?;
+                // It may have gone away since the folder was read.
+                let Ok(modified) = file.metadata().and_then(|m| m.modified()) else { continue };
                 found.push((modified, file.path()));
             }
         }

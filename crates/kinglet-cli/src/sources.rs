@@ -1,6 +1,7 @@
 //! From `--source` to a list of images, videos and streams, and a name of its own for each.
 
 use crate::errors::CliError;
+use crate::printer::counted;
 use kinglet_data::convert::unique_stem;
 use kinglet_video::{Area, Input};
 use kinglet_vision::decode::{EXTENSIONS, UNDECODABLE_EXTENSIONS, has_image_extension, is_other_picture};
@@ -56,7 +57,7 @@ pub fn expand(source: &str) -> Result<(Vec<Source>, Vec<String>), CliError> {
     } else if path.is_file() {
         vec![path.to_owned()]
     } else if source.contains(['*', '?', '[']) {
-        from_pattern(source)?
+        from_pattern(source, &mut notes)?
     } else {
         return Err(CliError::input(format!(
             "`{source}` does not exist; expected an image or video, a folder, a pattern such as 'images/*.jpg', a .txt \
@@ -164,17 +165,7 @@ fn is_video(path: &Path) -> bool {
 
 fn from_folder(folder: &Path, notes: &mut Vec<String>) -> Result<Vec<PathBuf>, CliError> {
     let entries = std::fs::read_dir(folder).map_err(|error| CliError::read(folder, &error))?;
-    let mut all: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(|p| p.is_file()).collect();
-    all.sort();
-    let passed_over = all.iter().filter(|p| is_other_picture(p) && !is_video(p)).count();
-    if passed_over > 0 {
-        let kinds: Vec<&str> = UNDECODABLE_EXTENSIONS.into_iter().filter(|kind| !VIDEOS.contains(kind)).collect();
-        let kinds = kinds.join(", ");
-        notes.push(format!(
-            "{passed_over} files of kinds that are not read are left out ({kinds}); convert them to JPEG or PNG"
-        ));
-    }
-    all.retain(|p| has_image_extension(p) || is_video(p));
+    let all = usable(entries.map(|entry| entry.map(|entry| entry.path())), notes);
     if all.is_empty() {
         let kinds = [&EXTENSIONS[..], &VIDEOS[..]].concat().join(", ");
         return Err(CliError::input(format!(
@@ -185,13 +176,41 @@ fn from_folder(folder: &Path, notes: &mut Vec<String>) -> Result<Vec<PathBuf>, C
     Ok(all)
 }
 
-fn from_pattern(pattern: &str) -> Result<Vec<PathBuf>, CliError> {
+/// The images and videos among what was found, by name, and remarks on what is passed over.
+fn usable<E: std::fmt::Display>(
+    found: impl Iterator<Item = Result<PathBuf, E>>,
+    notes: &mut Vec<String>,
+) -> Vec<PathBuf> {
+    let (mut all, mut errors) = (Vec::new(), Vec::new());
+    for path in found {
+        match path {
+            Ok(path) if path.is_file() => all.push(path),
+            Ok(_) => {}
+            Err(error) => errors.push(error.to_string()),
+        }
+    }
+    if let Some(first) = errors.first() {
+        notes.push(format!("{} could not be looked into and left out, first: {first}", counted(errors.len(), "place")));
+    }
+    all.sort();
+    let passed_over = all.iter().filter(|p| is_other_picture(p) && !is_video(p)).count();
+    if passed_over > 0 {
+        let kinds: Vec<&str> = UNDECODABLE_EXTENSIONS.into_iter().filter(|kind| !VIDEOS.contains(kind)).collect();
+        let kinds = kinds.join(", ");
+        notes.push(format!(
+            "{passed_over} files of kinds that are not read are left out ({kinds}); convert them to JPEG or PNG"
+        ));
+    }
+    all.retain(|p| has_image_extension(p) || is_video(p));
+    all
+}
+
+fn from_pattern(pattern: &str, notes: &mut Vec<String>) -> Result<Vec<PathBuf>, CliError> {
     let paths = glob::glob(pattern).map_err(|error| CliError::input(format!("`{pattern}` is no pattern: {error}")))?;
-    let is_wanted = |p: &PathBuf| p.is_file() && (has_image_extension(p) || is_video(p));
-    let mut found: Vec<PathBuf> = paths.flatten().filter(is_wanted).collect();
-    found.sort();
+    let found = usable(paths, notes);
     if found.is_empty() {
-        return Err(CliError::input(format!("no image or video matches `{pattern}`")));
+        let remarks = notes.iter().map(|note| format!("; {note}")).collect::<String>();
+        return Err(CliError::input(format!("no image or video matches `{pattern}`{remarks}")));
     }
     Ok(found)
 }
@@ -218,15 +237,32 @@ fn lines(list: &Path) -> Result<Vec<String>, CliError> {
     Ok(found)
 }
 
-/// Gives each file a stem that no other one has: `a`, `a-2`, `a-3`.
+/// Gives each file a stem that no other one has: `a`, `a-2`, `a-3`. The frames of a video `a` are called `a_1`, `a_2`, so
+/// beside an image of such a name it is another.
 pub fn named(paths: Vec<PathBuf>) -> Vec<Source> {
+    let stem_of = |path: &Path| path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+    let like_frames: HashSet<String> = paths
+        .iter()
+        .filter(|path| !is_video(path))
+        .filter_map(|path| {
+            let stem = stem_of(path).to_lowercase();
+            let (video, number) = stem.rsplit_once('_')?;
+            (!number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())).then(|| video.to_owned())
+        })
+        .collect();
     let mut taken = HashSet::new();
     paths
         .into_iter()
         .map(|path| {
-            let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
-            let kind = if is_video(&path) { Kind::Frames(Input::File(path.clone())) } else { Kind::Image };
-            Source { path, stem: unique_stem(&stem, &mut taken), kind }
+            let wanted = stem_of(&path);
+            let mut stem = unique_stem(&wanted, &mut taken);
+            if !is_video(&path) {
+                return Source { path, stem, kind: Kind::Image };
+            }
+            while like_frames.contains(&stem.to_lowercase()) {
+                stem = unique_stem(&wanted, &mut taken);
+            }
+            Source { stem, kind: Kind::Frames(Input::File(path.clone())), path }
         })
         .collect()
 }
@@ -243,6 +279,13 @@ mod tests {
     }
 
     #[test]
+    fn a_video_has_no_frame_with_the_name_of_an_image() {
+        let paths = ["b.mp4", "B_1.jpg", "c.mp4", "c_x.jpg", "c-2_07.jpg", "d_1.jpg"].map(PathBuf::from).to_vec();
+        let stems: Vec<String> = named(paths).into_iter().map(|s| s.stem).collect();
+        assert_eq!(stems, ["b-2", "B_1", "c", "c_x", "c-2_07", "d_1"]);
+    }
+
+    #[test]
     fn folders_patterns_and_lists_give_sorted_images() {
         let dir = tempfile::tempdir().unwrap();
         for name in ["b.jpg", "a.PNG", "notes.txt", "c.heic"] {
@@ -254,7 +297,12 @@ mod tests {
         assert_eq!(stems(format!("{root}")), ["a", "b"]);
         assert_eq!(stems(format!("{root}/*.jpg")), ["b"]);
         assert_eq!(stems(format!("{root}/list.txt")), ["b", "missing"]);
-        assert_eq!(expand(&format!("{root}")).unwrap().1.len(), 1);
+        for source in [format!("{root}"), format!("{root}/*")] {
+            let notes = expand(&source).unwrap().1;
+            assert!(notes.len() == 1 && notes[0].starts_with("1 files of kinds that are not read"), "{notes:?}");
+        }
+        let error = expand(&format!("{root}/*.heic")).unwrap_err().to_string();
+        assert!(error.contains("convert them to JPEG or PNG"), "{error}");
     }
 
     #[test]

@@ -90,6 +90,14 @@ impl EventFile {
         Ok(events)
     }
 
+    /// Begins anew at step `first`: what stands there of it and of later steps no longer counts.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn restart(&mut self, first: usize) -> Result<(), CliError> {
+        self.write(&start_event(now(), first))
+    }
+
     /// Adds the scalars of a step.
     ///
     /// # Errors

@@ -18,11 +18,6 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     MODELS.iter().map(|(name, _)| *name)
 }
 
-/// Whether this names a built-in model.
-pub fn is_builtin(written: &str) -> bool {
-    builtin(written).is_some()
-}
-
 fn builtin(written: &str) -> Option<ModelText> {
     // People bring paths such as `models/yolov5n.yaml` from other repositories: the file name decides.
     let name = Path::new(written).file_name()?.to_str()?;

@@ -9,7 +9,6 @@
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 const VERSION: u32 = 4;
@@ -52,12 +51,8 @@ impl Cache {
     /// Writes the cache beside its final place and renames it.
     pub(crate) fn store(&self, path: &Path) -> std::io::Result<()> {
         let body = serde_json::to_string(&self.headers)?;
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        writeln!(file, "{MAGIC} {VERSION} {}", blake3::hash(body.as_bytes()).to_hex())?;
-        file.write_all(body.as_bytes())?;
-        file.persist(path).map_err(|e| e.error)?;
-        Ok(())
+        let hash = blake3::hash(body.as_bytes()).to_hex();
+        kinglet_vision::write_whole(path, format!("{MAGIC} {VERSION} {hash}\n{body}").as_bytes())
     }
 }
 

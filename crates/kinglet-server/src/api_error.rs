@@ -38,6 +38,9 @@ impl ApiError {
     /// A picture that cannot be used.
     pub fn picture(place: &str, error: &DecodeError) -> Self {
         let (status, code, next) = match error {
+            DecodeError::TooLarge { width, height, max_side, .. } if width.max(height) > max_side => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "too_many_pixels", "send a picture with shorter sides")
+            }
             DecodeError::TooLarge { .. } => (
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "too_many_pixels",

@@ -235,6 +235,13 @@ async fn model(State(service): State<Arc<Service>>) -> Response {
     )
 }
 
+/// YOLOv5's route for a model of this name.
+pub fn route_of(model: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let encoded = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    format!("/v1/object-detection/{}", model.bytes().map(encoded).collect::<String>())
+}
+
 /// YOLOv5's route: one image, and a list of its detections.
 async fn object_detection(
     State(service): State<Arc<Service>>,
@@ -244,11 +251,11 @@ async fn object_detection(
     let known = &service.options.model;
     if model != *known {
         let message = format!("there is no model `{model}`");
-        let next = format!("use /v1/object-detection/{known}, or name the model with --name when starting the server");
+        let next = format!("use {}, or name the model with --name when starting the server", route_of(known));
         return Err(ApiError::new(StatusCode::NOT_FOUND, "no_such_model", message, next));
     }
     let deadline = Instant::now() + service.options.timeout;
-    let mut upload = service.read(request, deadline, 1).await?;
+    let mut upload = service.read(request, deadline, 1, "send one a request, or several to /v2/detect").await?;
     // YOLOv5's sample passes over fields that it does not know.
     upload.settings.clear();
     let done = service.detect(upload, deadline).await?;
@@ -261,7 +268,13 @@ async fn object_detection(
 async fn detect(State(service): State<Arc<Service>>, request: Request) -> Result<Response, ApiError> {
     let begun = Instant::now();
     let deadline = begun + service.options.timeout;
-    let upload = service.read(request, deadline, service.options.max_images).await?;
+    let (max_images, queue) = (service.options.max_images, service.options.queue);
+    let more_images = if queue < max_images {
+        "send them in several requests, or start the server with a larger --queue"
+    } else {
+        "send them in several requests, or start the server with a larger --max-images"
+    };
+    let upload = service.read(request, deadline, max_images.min(queue), more_images).await?;
     let done = service.detect(upload, deadline).await?;
     let ms = |time: Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
     let image = |d: &Done| {
@@ -296,10 +309,17 @@ impl Service {
     }
 
     /// Takes the pictures in.
-    async fn read(&self, request: Request, deadline: Instant, max_images: usize) -> Result<Upload, ApiError> {
+    async fn read(
+        &self,
+        request: Request,
+        deadline: Instant,
+        max_images: usize,
+        more_images: &str,
+    ) -> Result<Upload, ApiError> {
         let admission = Admission {
             places: &self.places,
-            max_images: max_images.min(self.options.queue),
+            max_images,
+            more_images,
             max_bytes: self.options.max_bytes,
             full: &|| self.full(),
         };
@@ -386,6 +406,13 @@ impl Service {
 mod tests {
     use super::*;
     use axum::body::Bytes;
+
+    #[test]
+    fn names_that_are_no_address_are_encoded_in_the_route() {
+        assert_eq!(route_of("yolov5n-1.2_a~"), "/v1/object-detection/yolov5n-1.2_a~");
+        // RFC 3986: the UTF-8 bytes, in upper case.
+        assert_eq!(route_of("my b\u{fc}rd?"), "/v1/object-detection/my%20b%C3%BCrd%3F");
+    }
 
     #[tokio::test]
     async fn images_that_are_not_computed_in_time_are_503_and_free_their_places() {

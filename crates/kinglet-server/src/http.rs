@@ -1,6 +1,7 @@
 //! A listener that serves a router on one thread, within limits, until it is told to stop; then requests under way are
 //! finished.
 
+use crate::impatient::Impatient;
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -23,13 +24,20 @@ pub struct HttpOptions {
     pub connections: usize,
     /// Time for the head of a request to arrive.
     pub head_timeout: Duration,
+    /// Time that a client may take nothing in while there is something to send.
+    pub write_timeout: Duration,
     /// Time to finish what is under way once the server stops.
     pub drain: Duration,
 }
 
 impl Default for HttpOptions {
     fn default() -> Self {
-        HttpOptions { connections: 256, head_timeout: Duration::from_secs(15), drain: Duration::from_secs(10) }
+        HttpOptions {
+            connections: 256,
+            head_timeout: Duration::from_secs(15),
+            write_timeout: Duration::from_secs(30),
+            drain: Duration::from_secs(10),
+        }
     }
 }
 
@@ -161,10 +169,11 @@ async fn accept(listener: TcpListener, router: Router, stop: Stop, options: Http
         };
         // Answers are written whole, so waiting for more to send only delays them.
         let _ = stream.set_nodelay(true);
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(options.head_timeout)
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
+        let connection =
+            http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(options.head_timeout).serve_connection(
+                TokioIo::new(Impatient::new(stream, options.write_timeout)),
+                TowerToHyperService::new(router.clone()),
+            );
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             // A client that went away is no failure of ours.

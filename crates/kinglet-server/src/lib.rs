@@ -11,6 +11,7 @@ pub mod detection;
 mod engine;
 pub mod guard;
 pub mod http;
+mod impatient;
 pub mod live;
 mod metrics;
 mod pages;

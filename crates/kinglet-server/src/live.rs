@@ -27,6 +27,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// A comment goes out after so long without news, so that browsers and proxies keep the connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
+/// Most browsers at a time, well below the number of connections.
+const MOST_WATCHERS: usize = 64;
+
 /// The newest value under a key.
 #[derive(Debug)]
 struct Item {
@@ -79,13 +82,17 @@ impl Board {
         self.0.content.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Wakes whoever waits for news. The content is held until then, or a later stamp might be followed by an earlier one.
+    fn tell(&self, content: MutexGuard<'_, Content>) {
+        self.0.news.send_replace(content.stamp);
+        drop(content);
+    }
+
     /// Puts a value under a key, in place of the one before; browsers hear of it as `event`.
     pub fn put(&self, key: impl Into<String>, event: &'static str, value: &Value) {
         let mut content = self.content();
         content.put(key.into(), event, value);
-        let stamp = content.stamp;
-        drop(content);
-        self.0.news.send_replace(stamp);
+        self.tell(content);
     }
 
     /// Shows the JPEGs of a group in place of those before, each with its text for people who do not see it.
@@ -102,9 +109,7 @@ impl Board {
         }
         let value = json!({"group": group, "title": title, "pictures": listed});
         content.put(format!("pictures/{group}"), "pictures", &value);
-        let stamp = content.stamp;
-        drop(content);
-        self.0.news.send_replace(stamp);
+        self.tell(content);
     }
 
     /// Whether a browser is looking.
@@ -172,6 +177,12 @@ impl Watching {
 }
 
 async fn events(State((board, stop)): State<(Board, Stop)>) -> Response {
+    // Each holds a connection for as long as it likes, and other requests need some, too.
+    if board.0.news.receiver_count() >= MOST_WATCHERS {
+        let message = format!("{MOST_WATCHERS} browsers are watching already");
+        let next = "close one of them, and load the page again";
+        return ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_watchers", message, next).into_response();
+    }
     let news = board.0.news.subscribe();
     let watching = Watching { board, stop, news, seen: 0, begun: false, ended: false };
     let mut response = Response::new(Body::from_stream(stream::unfold(watching, Watching::next)));

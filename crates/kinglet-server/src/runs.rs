@@ -59,7 +59,14 @@ pub fn router(root: PathBuf) -> Router {
         .with_state(Arc::new(root))
 }
 
-/// The runs below a folder, by name.
+/// How many runs there are below a folder.
+pub fn count(root: &Path) -> usize {
+    let mut found = Vec::new();
+    walk(root, 0, &mut found);
+    found.len()
+}
+
+/// The runs below a folder, by name; of very many the newest.
 pub fn find(root: &Path) -> Vec<Run> {
     let mut found = Vec::new();
     walk(root, 0, &mut found);
@@ -197,8 +204,9 @@ async fn on_disk<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -
 
 async fn list(State(root): State<Arc<PathBuf>>) -> Result<Response, ApiError> {
     let folder = root.display().to_string();
-    let runs = on_disk(move || find(&root)).await?;
-    Ok(json_response(StatusCode::OK, &json!({"folder": folder, "runs": runs})))
+    let (runs, all) = on_disk(move || (find(&root), count(&root))).await?;
+    let left_out = all.saturating_sub(runs.len());
+    Ok(json_response(StatusCode::OK, &json!({"folder": folder, "runs": runs, "left_out": left_out})))
 }
 
 async fn picture(State(root): State<Arc<PathBuf>>, UrlPath(path): UrlPath<String>) -> Response {

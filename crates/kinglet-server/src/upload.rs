@@ -12,8 +12,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The longest setting that makes sense.
 const MAX_SETTING: usize = 4096;
-/// Most detections that a request may ask for.
-pub(crate) const MAX_DETECTIONS: usize = 30_000;
+/// Most detections that a request may ask for: their suppression takes time by the square, and all requests wait for it.
+pub(crate) const MAX_DETECTIONS: usize = 3000;
 /// What a form may hold beside pictures.
 const SETTINGS: [&str; 5] = ["conf", "iou", "classes", "max_det", "clip"];
 
@@ -36,6 +36,8 @@ pub(crate) struct Upload {
 pub(crate) struct Admission<'a> {
     pub places: &'a Arc<Semaphore>,
     pub max_images: usize,
+    /// What to do with more images than that.
+    pub more_images: &'a str,
     pub max_bytes: usize,
     /// The answer where no place is left.
     pub full: &'a (dyn Fn() -> ApiError + Sync),
@@ -94,7 +96,7 @@ pub(crate) async fn read(request: Request, admission: &Admission<'_>) -> Result<
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "too_many_images",
                 format!("the request has more than {} images", admission.max_images),
-                "send them in several requests, or start the server with a larger --max-images",
+                admission.more_images,
             ));
         }
         let place = match first.take() {
@@ -214,7 +216,7 @@ mod tests {
             ("conf", "50", "0 to 1"),
             ("conf", "nan", "0 to 1"),
             ("iou", "", "0 to 1"),
-            ("max_det", "0", "1 to 30000"),
+            ("max_det", "0", "1 to 3000"),
             ("classes", "cat,9", "names of classes"),
             ("clip", "maybe", "1 or 0"),
             ("confidence", "1", "no field `confidence`"),

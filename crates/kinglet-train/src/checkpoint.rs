@@ -8,6 +8,7 @@ use crate::TrainError;
 use crate::options::TrainOptions;
 use kinglet_nn::{IMAGE_SIDES, Model, TorchInfo, WeightsFile};
 use kinglet_spec::ResolveOptions;
+use kinglet_vision::Draft;
 use serde::{Deserialize, Serialize};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -109,15 +110,13 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
         let source = std::io::Error::from(source.kind());
         TrainError::Io { action: "write", path: path.to_owned(), source }
     };
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    // Temporary files are private by default; a checkpoint is an ordinary file, as far as the umask lets it be.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.tempfile_in(folder).map_err(failed)?;
-    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
-    file.persist(path).map_err(|e| failed(e.error))?;
-    Ok(())
+    let write = || -> std::io::Result<()> {
+        let mut draft = Draft::begin(path)?;
+        draft.write_all(bytes)?;
+        draft.sync()?;
+        draft.finish()
+    };
+    write().map_err(failed)
 }
 
 /// The folder of the run that a checkpoint is of: that of its `weights`, or where it lies alone, its own.

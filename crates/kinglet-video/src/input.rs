@@ -4,6 +4,9 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
+/// Microseconds that a server may take for the next bytes of a video.
+const SILENCE: &str = "30000000";
+
 /// A part of the screen in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Area {
@@ -62,7 +65,7 @@ impl Input {
                 arguments.push(name);
                 arguments
             }
-            Input::Remote(url) => words(&["-i", url]),
+            Input::Remote(url) => words(&["-rw_timeout", SILENCE, "-i", url]),
             Input::Stream(url) if url.starts_with("rtsp") => {
                 words(&["-rtsp_transport", "tcp", "-fflags", "nobuffer", "-flags", "low_delay", "-i", url])
             }

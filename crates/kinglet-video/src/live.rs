@@ -21,18 +21,20 @@ pub struct LiveFrame {
     pub arrived: Instant,
 }
 
-/// How often a source that ends is opened again.
+/// When a source counts as lost, and how often it is opened again.
 #[derive(Debug, Clone, Copy)]
 pub struct Reopen {
     /// So often in a row without a frame.
     pub tries: usize,
     /// Time before each.
     pub pause: Duration,
+    /// A source without a frame for so long is lost, though its connection stands.
+    pub silence: Duration,
 }
 
 impl Default for Reopen {
     fn default() -> Self {
-        Reopen { tries: 3, pause: Duration::from_secs(1) }
+        Reopen { tries: 3, pause: Duration::from_secs(1), silence: Duration::from_secs(10) }
     }
 }
 
@@ -55,6 +57,10 @@ struct Place {
     dropped: u64,
     rate: Option<Rate>,
     stopper: Option<Stopper>,
+    /// When the last frame came, while the source is read. One that was just opened has twice the time more.
+    heard: Option<Instant>,
+    /// Whether it was stopped because nothing came.
+    is_silent: bool,
     ended: Option<VideoError>,
     is_over: bool,
 }
@@ -89,6 +95,7 @@ pub struct LiveSet {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
     turn: usize,
+    silence: Duration,
 }
 
 impl LiveSet {
@@ -104,11 +111,18 @@ impl LiveSet {
             let (shared, ffmpeg) = (shared.clone(), ffmpeg.clone());
             std::thread::spawn(move || follow(&shared, index, &ffmpeg, &input, stride, reopen))
         });
-        LiveSet { threads: threads.collect(), shared, turn: 0 }
+        LiveSet { threads: threads.collect(), shared, turn: 0, silence: reopen.silence }
     }
 
-    /// The newest frame that has not been given yet, the sources taking turns; waits for it.
+    /// The newest frame that has not been given yet, the sources taking turns; waits for it. Sources that have fallen silent
+    /// are stopped on this occasion, and then opened again.
     pub fn next(&mut self, patience: Duration) -> Next {
+        for place in self.shared.places().iter_mut() {
+            if place.heard.is_some_and(|heard| heard.elapsed() > self.silence) {
+                (place.heard, place.is_silent) = (None, true);
+                place.stopper.iter().for_each(Stopper::stop);
+            }
+        }
         let nothing_new = |places: &mut Vec<Place>| {
             let has_news = |p: &Place| p.newest.is_some() || (p.ended.is_some() && !p.is_over);
             !places.iter().any(has_news) && !places.iter().all(|p| p.is_over)
@@ -135,7 +149,7 @@ impl LiveSet {
         self.shared.places()[index].dropped
     }
 
-    /// The rate that a source names.
+    /// The rate that a source names, of all its frames.
     pub fn rate(&self, index: usize) -> Option<Rate> {
         self.shared.places()[index].rate
     }
@@ -162,9 +176,12 @@ fn follow(shared: &Shared, index: usize, ffmpeg: &Ffmpeg, input: &Input, stride:
     let error = loop {
         let before = number;
         let end = match Reader::open(ffmpeg, input, stride) {
-            Ok(reader) => read(shared, index, reader, &mut number),
+            Ok(reader) => read(shared, index, reader, &mut number, reopen.silence),
             Err(error) => Some(error),
         };
+        let is_silent = std::mem::take(&mut shared.places()[index].is_silent);
+        let end =
+            if is_silent { Some(VideoError::Silent { input: input.to_string(), time: reopen.silence }) } else { end };
         if number > before {
             tries = 0;
         }
@@ -191,8 +208,11 @@ fn follow(shared: &Shared, index: usize, ffmpeg: &Ffmpeg, input: &Input, stride:
 }
 
 /// Reads until the stream ends, and says what was wrong, if anything was.
-fn read(shared: &Shared, index: usize, mut reader: Reader, number: &mut u64) -> Option<VideoError> {
-    shared.places()[index].stopper = Some(reader.stopper());
+fn read(shared: &Shared, index: usize, mut reader: Reader, number: &mut u64, silence: Duration) -> Option<VideoError> {
+    {
+        let place = &mut shared.places()[index];
+        (place.stopper, place.heard) = (Some(reader.stopper()), Some(Instant::now() + 2 * silence));
+    }
     if *shared.stopping() {
         reader.stopper().stop();
     }
@@ -200,14 +220,16 @@ fn read(shared: &Shared, index: usize, mut reader: Reader, number: &mut u64) -> 
     loop {
         let image = match reader.next_frame() {
             Ok(Some(image)) => image,
-            Ok(None) => return None,
-            Err(error) => return Some(error),
+            end => {
+                shared.places()[index].heard = None;
+                return end.err();
+            }
         };
         let arrived = Instant::now();
         *number += 1;
         rate = rate.or_else(|| reader.rate());
         let place = &mut shared.places()[index];
-        place.rate = rate;
+        (place.rate, place.heard) = (rate, Some(arrived));
         let replaced = place.newest.replace(LiveFrame { image, number: *number, arrived });
         place.dropped += u64::from(replaced.is_some());
         shared.news.notify_all();

@@ -69,9 +69,9 @@ impl Reader {
         })
     }
 
-    /// Rate of the frames that are used, where the source names one. To be asked after the first frame.
+    /// The rate that the source names, if it does, of all its frames. To be asked after the first one.
     pub fn rate(&self) -> Option<Rate> {
-        Some(self.log.described().0?.every(self.stride))
+        self.log.described().0
     }
 
     /// About how many frames there are to use. To be asked after the first frame.

@@ -2,7 +2,7 @@
 
 use crate::log::Log;
 use crate::{Ffmpeg, Rate, VideoError};
-use kinglet_vision::{Image, resize};
+use kinglet_vision::{Draft, Image, resize};
 use std::borrow::Cow;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -15,12 +15,14 @@ pub struct Writer {
     child: Child,
     stdin: Option<ChildStdin>,
     log: Log,
+    /// It goes away with the writer, unless it is finished.
+    draft: Option<Draft>,
     path: PathBuf,
-    temporary: PathBuf,
     size: (usize, usize),
     rate: Rate,
     frames: usize,
-    finished: bool,
+    /// The newest frame of those that come by time.
+    latest: Option<Image>,
 }
 
 impl Writer {
@@ -30,10 +32,8 @@ impl Writer {
     /// # Errors
     /// ffmpeg cannot be started.
     pub fn create(ffmpeg: &Ffmpeg, path: &Path, size: (usize, usize), rate: Rate) -> Result<Self, VideoError> {
-        let mut name = std::ffi::OsString::from(".");
-        name.push(path.file_name().unwrap_or_default());
-        name.push(format!(".{}.tmp", std::process::id()));
-        let temporary = path.with_file_name(name);
+        let draft = Draft::begin(path)
+            .map_err(|error| VideoError::Write { path: path.to_owned(), reason: error.to_string() })?;
         let mut command = ffmpeg.command();
         command.args(["-f", "rawvideo", "-pix_fmt", "rgb24", "-video_size", &format!("{}x{}", size.0, size.1)]);
         command.args(["-framerate", &rate.to_string(), "-i", "-"]);
@@ -44,13 +44,12 @@ impl Writer {
         }
         command.args(ffmpeg.encoder()).args(["-pix_fmt", "yuv420p", "-movflags", "+faststart", "-f", "mp4"]);
         let mut target = std::ffi::OsString::from("file:");
-        target.push(&temporary);
+        target.push(draft.place());
         command.arg(target).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|error| ffmpeg.not_started(&error))?;
         let log = Log::listen(child.stderr.take().expect("standard error is piped"));
         let stdin = child.stdin.take();
-        let path = path.to_owned();
-        Ok(Writer { child, stdin, log, path, temporary, size, rate, frames: 0, finished: false })
+        Ok(Writer { child, stdin, log, draft: Some(draft), path: path.to_owned(), size, rate, frames: 0, latest: None })
     }
 
     /// Adds a frame. One of another size is brought to that of the video.
@@ -61,12 +60,27 @@ impl Writer {
         self.write_times(image, 1)
     }
 
-    /// Adds a frame as often as it takes for the video to last until `time`, so that it plays as fast as life did.
+    /// Adds a frame that came at `time`, so that the video plays as fast as life did: the frame before stays until then, and
+    /// where the next is not due yet, the newer one takes its turn.
     ///
     /// # Errors
     /// As [`Self::write`].
-    pub fn write_until(&mut self, image: &Image, time: Duration) -> Result<(), VideoError> {
-        self.write_times(image, self.rate.frames_until(time).saturating_sub(self.frames))
+    pub fn write_until(&mut self, image: Image, time: Duration) -> Result<(), VideoError> {
+        let missing = self.rate.frames_until(time).saturating_sub(self.frames);
+        match self.latest.replace(image) {
+            Some(before) if missing > 1 => {
+                self.write_times(&before, missing - 1)?;
+                self.write_latest(1)
+            }
+            _ => self.write_latest(missing),
+        }
+    }
+
+    fn write_latest(&mut self, times: usize) -> Result<(), VideoError> {
+        let Some(image) = self.latest.take() else { return Ok(()) };
+        let written = self.write_times(&image, times);
+        self.latest = Some(image);
+        written
     }
 
     fn write_times(&mut self, image: &Image, times: usize) -> Result<(), VideoError> {
@@ -96,11 +110,10 @@ impl Writer {
             Ok(status) => return Err(self.failed(&format!("ffmpeg ended with {status}"))),
             Err(error) => return Err(self.failed(&error.to_string())),
         }
-        if let Err(error) = std::fs::rename(&self.temporary, &self.path) {
-            return Err(self.failed(&error.to_string()));
+        match self.draft.take().map_or(Ok(()), Draft::finish) {
+            Ok(()) => Ok(self.path.clone()),
+            Err(error) => Err(self.failed(&error.to_string())),
         }
-        self.finished = true;
-        Ok(self.path.clone())
     }
 
     /// The error, with ffmpeg's own words where it has any.
@@ -115,11 +128,8 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        if !self.finished {
-            // Best effort: an unfinished video leaves nothing behind.
-            let _ = self.child.kill();
-            let _ = self.child.wait();
-            let _ = std::fs::remove_file(&self.temporary);
-        }
+        // Best effort, where it has not ended by itself: nothing writes to the draft any more when that goes away.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }

@@ -1,15 +1,12 @@
 //! Writing pictures; a file appears whole or not at all.
-//!
-//! The bytes go to a temporary file in the same folder, which then takes the place of the wanted one.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use ::image::codecs::jpeg::JpegEncoder;
 use ::image::codecs::png::PngEncoder;
 use ::image::{ExtendedColorType, ImageEncoder, ImageError};
 
+use crate::draft::write_whole;
 use crate::image::Image;
 
 /// Why a picture could not be written.
@@ -56,7 +53,7 @@ pub fn jpeg_bytes(image: &Image, quality: u8) -> Result<Vec<u8>, ImageError> {
 pub fn write_png(image: &Image, path: impl AsRef<Path>) -> Result<(), EncodeError> {
     let path = path.as_ref();
     png_bytes(image)
-        .and_then(|bytes| replace(path, &bytes).map_err(ImageError::IoError))
+        .and_then(|bytes| write_whole(path, &bytes).map_err(ImageError::IoError))
         .map_err(|source| EncodeError { path: path.to_owned(), source })
 }
 
@@ -67,7 +64,7 @@ pub fn write_png(image: &Image, path: impl AsRef<Path>) -> Result<(), EncodeErro
 pub fn write_jpeg(image: &Image, path: impl AsRef<Path>, quality: u8) -> Result<(), EncodeError> {
     let path = path.as_ref();
     jpeg_bytes(image, quality)
-        .and_then(|bytes| replace(path, &bytes).map_err(ImageError::IoError))
+        .and_then(|bytes| write_whole(path, &bytes).map_err(ImageError::IoError))
         .map_err(|source| EncodeError { path: path.to_owned(), source })
 }
 
@@ -84,20 +81,4 @@ impl Image {
         let is_jpeg = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("jpg") || e.eq_ignore_ascii_case("jpeg"));
         if is_jpeg { write_jpeg(self, path, USUAL_QUALITY) } else { write_png(self, path) }
     }
-}
-
-fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    // A name of its own for each writer, also within one process.
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}-{}.tmp", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
-    let temporary = path.with_file_name(name);
-    let written = std::fs::File::create(&temporary)
-        .and_then(|mut file| file.write_all(bytes))
-        .and_then(|()| std::fs::rename(&temporary, path));
-    if written.is_err() {
-        // Best effort: the first error is the one to report.
-        let _ = std::fs::remove_file(&temporary);
-    }
-    written
 }

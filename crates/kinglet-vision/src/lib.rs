@@ -7,6 +7,7 @@
 pub mod boxes;
 pub mod colour;
 pub mod decode;
+pub mod draft;
 pub mod draw;
 pub mod encode;
 pub mod image;
@@ -21,6 +22,7 @@ pub mod warp;
 
 pub use crate::boxes::{cxcywh_to_xyxy, iou, xyxy_to_cxcywh};
 pub use crate::decode::{DecodeError, DecodeNote, Decoded, Format, Limits};
+pub use crate::draft::{Draft, write_whole};
 pub use crate::draw::{DrawOptions, draw_detections};
 pub use crate::image::Image;
 pub use crate::letterbox::{LETTERBOX_GREY, Letterbox};

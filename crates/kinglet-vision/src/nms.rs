@@ -105,7 +105,8 @@ pub fn suppress(mut candidates: Vec<Detection>, options: &NmsOptions) -> Vec<Det
         if group >= by_class.len() {
             by_class.resize_with(group + 1, Vec::new);
         }
-        if by_class[group].iter().all(|&better| iou(better, candidate.xyxy) <= options.iou) {
+        // No overlap is above 1: comparing every pair would be work for nothing.
+        if options.iou >= 1.0 || by_class[group].iter().all(|&better| iou(better, candidate.xyxy) <= options.iou) {
             by_class[group].push(candidate.xyxy);
             kept.push(candidate);
         }

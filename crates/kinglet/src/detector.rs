@@ -59,9 +59,9 @@ impl Detector {
         found.expect("the side is a multiple of the model's stride").0
     }
 
-    /// The name of a detection's class.
+    /// The name of a detection's class; `?` where it is another detector's, with more classes.
     pub fn name(&self, detection: &Detection) -> &str {
-        &self.names[detection.class]
+        self.names.get(detection.class).map_or("?", String::as_str)
     }
 
     /// Draws frames with names and scores.

@@ -23,8 +23,12 @@ fn what_is_trained_finds_objects_in_images_and_videos() {
     // The one bar of the image, by its label file.
     let label = std::fs::read_to_string(path("data/labels/val/3.txt")).unwrap();
     let values: Vec<f32> = label.split_whitespace().map(|value| value.parse().unwrap()).collect();
-    let found = Detector::load(&weights).unwrap().detect(&Image::load(&image).unwrap());
+    let mut detector = Detector::load(&weights).unwrap();
+    let found = detector.detect(&Image::load(&image).unwrap());
     let best = found.first().expect("the bar is found");
+    let foreign = kinglet::Detection { class: 99, ..*best };
+    assert_eq!((detector.name(best), detector.name(&foreign)), (&*detector.names()[best.class], "?"));
+    assert_eq!(detector.with_side(100).side(), 112, "the next multiple of the model's stride, 16");
     let [left, top, right, bottom] = best.xyxy;
     assert_eq!(best.class, values[0] as usize);
     assert!(

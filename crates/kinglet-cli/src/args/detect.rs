@@ -22,7 +22,7 @@ pub enum TrackFormat {
     kinglet detect --weights best.safetensors --source street.mp4 --track --save-tracks csv\n  \
     kinglet detect --weights best.safetensors --source rtsp://camera/live --nosave   # Ctrl-C ends it\n  \
     kinglet detect --weights best.safetensors --source aerial.png --tile\n\n\
-    Results are saved to runs/detect/exp, exp2, ... Exit code 1 where a source could not be read; the others are done.")]
+    Results are saved to runs/detect/exp, exp2, ... Exit code 1 where a source fails; the others are done.")]
 pub struct DetectArgs {
     /// Weights, as `kinglet train` writes them, or a checkpoint of YOLOv5 (.pt); several answer together
     #[arg(long, value_name = "FILE", num_args = 1.., required = true, help_heading = "Model and images")]

@@ -5,6 +5,7 @@
 use super::{device, fraction, overlap, positive, side, whole};
 use clap::Args;
 use kinglet_runtime::Tiling;
+use kinglet_vision::NmsOptions;
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -64,6 +65,13 @@ pub struct Suppression {
     #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true, default_value = "1000",
           help_heading = "Detection")]
     pub max_det: usize,
+}
+
+impl Suppression {
+    /// What to keep; of `usual` all that has no flag.
+    pub(crate) fn options(&self, usual: NmsOptions) -> NmsOptions {
+        NmsOptions { conf: self.conf_thres, iou: self.iou_thres, max_det: self.max_det, ..usual }
+    }
 }
 
 /// Where a run's files go.

@@ -35,7 +35,8 @@ pub use ui::UiArgs;
 pub use val::ValArgs;
 pub use zoo::ZooArgs;
 
-use clap::{ArgAction, Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 use kinglet_nn::IMAGE_SIDES;
 
 /// The whole command line.
@@ -65,6 +66,28 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// Parses a command line, and notes which flags of a training were typed: one that goes on takes its settings from its
+    /// checkpoint, and says so. Help and mistakes are printed and end the program.
+    pub fn given_by(argv: Vec<std::ffi::OsString>) -> Self {
+        let mut definition = Cli::command();
+        let matches = definition.try_get_matches_from_mut(argv).unwrap_or_else(|error| error.exit());
+        let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut definition).exit());
+        let train = match &mut cli.command {
+            Command::Train(command) => &mut command.train,
+            Command::Evolve(command) => &mut command.train,
+            _ => return cli,
+        };
+        if let Some((name, typed)) = matches.subcommand() {
+            let known = definition.find_subcommand(name).into_iter().flat_map(clap::Command::get_arguments);
+            let is_typed =
+                |arg: &&clap::Arg| typed.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine);
+            train.given = known.filter(is_typed).filter_map(|arg| arg.get_long()).map(str::to_owned).collect();
+        }
+        cli
+    }
 }
 
 /// The commands.
@@ -130,6 +153,14 @@ pub(crate) fn positive(text: &str) -> Result<usize, String> {
     }
 }
 
+/// A whole number from `LEAST` to `MOST`.
+pub(crate) fn within<const LEAST: usize, const MOST: usize>(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if (LEAST..=MOST).contains(&number) => Ok(number),
+        _ => Err(format!("expected a whole number from {LEAST} to {MOST}")),
+    }
+}
+
 /// A number from 0 to 1.
 pub(crate) fn fraction(text: &str) -> Result<f32, String> {
     match text.parse() {
@@ -166,7 +197,6 @@ pub(crate) fn device(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_definitions_are_sound() {

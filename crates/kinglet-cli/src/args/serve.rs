@@ -1,6 +1,6 @@
 //! Arguments of `kinglet serve`.
 
-use super::{ImageSize, Machine, Suppression, positive, whole};
+use super::{ImageSize, Machine, Suppression, positive, within};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -46,20 +46,20 @@ pub struct ServeArgs {
     #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true, default_value = "50000000", help_heading = "Limits")]
     pub max_pixels: usize,
     /// Most images of a request
-    #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true, default_value = "16", help_heading = "Limits")]
+    #[arg(long, value_name = "N", value_parser = within::<1, 1_000_000>, allow_negative_numbers = true, default_value = "16", help_heading = "Limits")]
     pub max_images: usize,
     /// Most images received and not yet answered; further ones are refused with 429
-    #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true, default_value = "32", help_heading = "Limits")]
+    #[arg(long, value_name = "N", value_parser = within::<1, 1_000_000>, allow_negative_numbers = true, default_value = "32", help_heading = "Limits")]
     pub queue: usize,
     /// Seconds for a request, from its head to its answer
-    #[arg(long, value_name = "SECONDS", value_parser = positive, allow_negative_numbers = true, default_value = "30", help_heading = "Limits")]
+    #[arg(long, value_name = "SECONDS", value_parser = within::<1, 86_400>, allow_negative_numbers = true, default_value = "30", help_heading = "Limits")]
     pub timeout: usize,
 
     /// Most images computed together
-    #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true, default_value = "4", help_heading = "Machine")]
+    #[arg(long, value_name = "N", value_parser = within::<1, 1024>, allow_negative_numbers = true, default_value = "4", help_heading = "Machine")]
     pub max_batch: usize,
     /// Milliseconds to wait for images that are on their way
-    #[arg(long, value_name = "MS", value_parser = whole, allow_negative_numbers = true, default_value = "2", help_heading = "Machine")]
+    #[arg(long, value_name = "MS", value_parser = within::<0, 60_000>, allow_negative_numbers = true, default_value = "2", help_heading = "Machine")]
     pub batch_window: usize,
     /// Threads and device.
     #[command(flatten)]

@@ -133,7 +133,7 @@ pub struct TrainArgs {
     /// Cosine instead of linear learning rate schedule
     #[arg(long, help_heading = "Training")]
     pub cos_lr: bool,
-    /// Label smoothing, from 0 to 1 [default: that of the hyperparameters]
+    /// Label smoothing, from 0 to 0.99 [default: that of the hyperparameters]
     #[arg(long, value_name = "EPSILON", allow_negative_numbers = true, help_heading = "Training")]
     pub label_smoothing: Option<f64>,
     /// Epochs without improvement before stopping; 0 for never
@@ -203,9 +203,25 @@ pub struct TrainArgs {
     #[arg(long, help_heading = "Output")]
     #[serde(skip)]
     pub json: bool,
+    /// The flags that were typed.
+    #[arg(skip)]
+    #[serde(skip)]
+    pub given: Vec<String>,
 }
 
+/// Flags that hold for a training that goes on, too.
+const STILL_COUNTING: [&str; 9] = ["resume", "project", "threads", "device", "ui", "json", "noplots", "quiet", "help"];
+
 impl TrainArgs {
+    /// What is to be told where a `run` goes on with its own settings, and of the flags for settings only `counting` counts.
+    pub fn passed_over(&self, run: &str, counting: &str) -> Option<String> {
+        let counts = |flag: &str| flag == counting || flag == "evolve" || STILL_COUNTING.contains(&flag);
+        let others: Vec<String> = self.given.iter().filter(|f| !counts(f)).map(|f| format!("--{f}")).collect();
+        (!others.is_empty()).then(|| {
+            format!("a resumed {run} keeps its settings; {} left out, and only --{counting} counts", others.join(", "))
+        })
+    }
+
     /// Folder of the runs, where it is not that of an evolution.
     pub fn project(&self) -> PathBuf {
         self.project.clone().unwrap_or_else(|| PathBuf::from("runs/train"))

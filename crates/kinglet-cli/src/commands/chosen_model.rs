@@ -1,6 +1,6 @@
 //! The model of a command that takes trained weights or a model file.
 
-use super::{USUAL_SIDE, load_weights};
+use super::{USUAL_SIDE, image_size, load_weights};
 use crate::args::ModelChoice;
 use crate::errors::CliError;
 use crate::printer::Printer;
@@ -106,15 +106,5 @@ fn stem(path: &Path) -> String {
 
 /// Height and width from `--imgsz`, raised to multiples of the stride.
 pub(crate) fn size(imgsz: &[usize], chosen: &ChosenModel, printer: &Printer) -> [usize; 2] {
-    let wanted = match *imgsz {
-        [side] => [side; 2],
-        [height, width] => [height, width],
-        _ => [chosen.img; 2],
-    };
-    let stride = chosen.model.max_stride();
-    let size = wanted.map(|side| kinglet_runtime::raised(side, stride));
-    if size != wanted {
-        printer.say(&format!("image size {wanted:?} raised to {size:?}, multiples of the model's stride {stride}"));
-    }
-    size
+    image_size(imgsz, chosen.img, chosen.model.max_stride(), printer)
 }

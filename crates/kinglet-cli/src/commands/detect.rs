@@ -1,18 +1,19 @@
 //! `kinglet detect`: images, videos and streams in; pictures, videos, labels, crops, tables out.
 
 use super::detect_frames::{self, Film};
-use super::detect_output::{Json, Outputs, Picture, counts, picture_extension, save_image};
+use super::detect_output::{Json, Outputs, Picture, counts, picture_extension};
 use super::ensemble::Ensemble;
 use super::{image_size, load_weights};
 use crate::args::DetectArgs;
 use crate::errors::CliError;
 use crate::interrupt;
+use crate::output::write_picture;
 use crate::printer::Printer;
 use crate::run_dir::RunDir;
 use crate::sources::{self, Kind, Source};
 use kinglet_runtime::{Detector, Fit, Tiling, Timing, raised};
 use kinglet_video::track::TrackerOptions;
-use kinglet_video::{Ffmpeg, Input};
+use kinglet_video::{Ffmpeg, VideoError};
 use kinglet_vision::decode::{self, Limits};
 use kinglet_vision::{Detection, DrawOptions, Image, NmsOptions, draw_detections};
 use serde_json::json;
@@ -85,11 +86,9 @@ pub fn run(args: DetectArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     let options = NmsOptions {
         // Low scores keep tracks; the tracker gives out no others.
         conf: if follows { args.suppression.conf_thres.min(TrackerOptions::LOW) } else { args.suppression.conf_thres },
-        iou: args.suppression.iou_thres,
-        max_det: args.suppression.max_det,
         classes: (!args.classes.is_empty()).then(|| args.classes.clone()),
         agnostic: args.agnostic_nms,
-        ..NmsOptions::default()
+        ..args.suppression.options(NmsOptions::default())
     };
     let tiling = args.tiles.tiling(size[0].min(size[1]));
     let mut eye = Eye { detector, size, options, tiling, total: Timing::default(), looks: 0, last_size: size };
@@ -109,58 +108,15 @@ pub fn run(args: DetectArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     };
     let mut outputs = Outputs::new(&args, run.as_ref(), &names, json)?;
 
-    let mut failed = Vec::new();
-    let mut films: Vec<Film> = Vec::new();
-    let mut fail = |source: &Source, key: &str, error: &dyn std::fmt::Display| {
-        // A single source's error ends the command, and is told there.
-        if sources.len() > 1 {
-            printer.warn(&error.to_string());
-        }
-        failed.push(json!({key: source.path, "error": error.to_string()}));
-    };
     if has_frames {
         interrupt::listen("this frame");
     }
     let ffmpeg = has_frames.then(|| Ffmpeg::find(args.ffmpeg.as_deref()));
-    let is_live = |input: &Input| input.is_live();
-    let mut live = Vec::new();
-    for (index, source) in sources.iter().enumerate() {
-        if interrupt::is_asked() {
-            break;
-        }
-        let place = format!("{}/{}", index + 1, sources.len());
-        let input = match &source.kind {
-            Kind::Image => {
-                if let Err(error) = image(&mut eye, &mut outputs, source, &place, printer)? {
-                    fail(source, "image", &format!("image {place}: {error}"));
-                }
-                continue;
-            }
-            Kind::Frames(input) => input,
-        };
-        match ffmpeg.as_ref().expect("it was looked for") {
-            Err(error) => fail(source, "video", &format!("video {place}: {error}")),
-            Ok(_) if is_live(input) => live.push((source, input)),
-            Ok(ffmpeg) => {
-                let (film, error) =
-                    detect_frames::film(&mut eye, &mut outputs, ffmpeg, (source, input), &place, printer)?;
-                films.push(film);
-                if let Some(error) = error {
-                    fail(source, "video", &format!("video {place}: {error}"));
-                }
-            }
-        }
-    }
-    if let (Some(Ok(ffmpeg)), false) = (&ffmpeg, live.is_empty()) {
-        for (film, error) in detect_frames::live(&mut eye, &mut outputs, ffmpeg, &live, printer)? {
-            if let Some(error) = error {
-                let source = live.iter().find(|(source, _)| source.path == film.path).expect("it is one of them").0;
-                fail(source, "stream", &error);
-            }
-            films.push(film);
-        }
-    }
-    let mut json = outputs.finish()?;
+    let looked = look_at_all(&mut eye, &mut outputs, ffmpeg.as_ref(), &sources, printer);
+    // The tables of what was done are kept, whatever ended it.
+    let finished = outputs.finish();
+    let (films, failed) = looked?;
+    let mut json = finished?;
     let speed = eye.speed_ms();
     if eye.looks > 0 {
         printer.say(&speed_line(speed, [1, eye.last_size[0], eye.last_size[1]]));
@@ -185,17 +141,79 @@ pub fn run(args: DetectArgs, printer: &Printer) -> Result<ExitCode, CliError> {
         Json::Lines(printer) => printer.line(&summary),
     }
     if interrupt::is_asked() {
+        if sources.len() == 1 {
+            failed.iter().for_each(|only| printer.warn(only["error"].as_str().unwrap_or_default()));
+        }
         return Ok(interrupt::exit_code());
     }
     match &failed[..] {
         [] => Ok(ExitCode::SUCCESS),
         [only] if sources.len() == 1 => Err(CliError::input(only["error"].as_str().unwrap_or_default())),
         _ => {
-            let what = if has_frames { "sources" } else { "images" };
-            let (failed, all) = (failed.len(), sources.len());
-            Err(CliError::input(format!("{failed} of {all} {what} could not be read; the others are done")))
+            let what = if has_frames { "sources could not be read or written" } else { "images could not be read" };
+            Err(CliError::input(format!("{} of {} {what}; the others are done", failed.len(), sources.len())))
         }
     }
+}
+
+/// Looks at the sources, those that are live last and together. Gives videos and streams, and what failed, as `--json`
+/// tells it.
+///
+/// # Errors
+/// A file that cannot be written.
+fn look_at_all(
+    eye: &mut Eye,
+    outputs: &mut Outputs<'_>,
+    ffmpeg: Option<&Result<Ffmpeg, VideoError>>,
+    sources: &[Source],
+    printer: &Printer,
+) -> Result<(Vec<Film>, Vec<serde_json::Value>), CliError> {
+    let mut failed = Vec::new();
+    let mut films: Vec<Film> = Vec::new();
+    let mut fail = |source: &Source, key: &str, error: &dyn std::fmt::Display| {
+        // A single source's error ends the command, and is told there.
+        if sources.len() > 1 {
+            printer.warn(&error.to_string());
+        }
+        failed.push(json!({key: source.path, "error": error.to_string()}));
+    };
+    let mut live = Vec::new();
+    for (index, source) in sources.iter().enumerate() {
+        if interrupt::is_asked() {
+            break;
+        }
+        let place = format!("{}/{}", index + 1, sources.len());
+        let input = match &source.kind {
+            Kind::Image => {
+                if let Err(error) = image(eye, outputs, source, &place, printer)? {
+                    fail(source, "image", &format!("image {place}: {error}"));
+                }
+                continue;
+            }
+            Kind::Frames(input) => input,
+        };
+        match ffmpeg.expect("it was looked for") {
+            Err(error) => fail(source, "video", &format!("video {place}: {error}")),
+            Ok(_) if input.is_live() => live.push((source, input)),
+            Ok(ffmpeg) => {
+                let (film, error) = detect_frames::film(eye, outputs, ffmpeg, (source, input), &place, printer)?;
+                films.push(film);
+                if let Some(error) = error {
+                    fail(source, "video", &format!("video {place}: {error}"));
+                }
+            }
+        }
+    }
+    if let (Some(Ok(ffmpeg)), false) = (ffmpeg, live.is_empty()) {
+        let outcomes = detect_frames::live(eye, outputs, ffmpeg, &live, printer)?;
+        for ((source, _), (film, error)) in live.iter().zip(outcomes) {
+            films.push(film);
+            if let Some(error) = error {
+                fail(source, "stream", &error);
+            }
+        }
+    }
+    Ok((films, failed))
 }
 
 /// Detects in one image. The inner error is a matter of the image.
@@ -210,7 +228,9 @@ fn image(
         Ok(decoded) => decoded.image,
         Err(error) => return Ok(Err(error)),
     };
-    let (detections, timing) = eye.look(&image)?;
+    let (mut detections, timing) = eye.look(&image)?;
+    // Beside videos that are tracked, the low scores come as well; they are for the tracker alone.
+    detections.retain(|d| d.score > outputs.args().suppression.conf_thres);
     let [height, width] = eye.last_size;
     printer.result(&format!(
         "image {place} {}: {height}x{width} {}, {:.1}ms",
@@ -245,7 +265,7 @@ pub(crate) fn draw_folder(weights: &Path, folder: &Path, into: &Path) -> Result<
         let options = NmsOptions::default();
         let (detections, ..) = detector.detect(&image, [side; 2], Fit::Stride, &options).map_err(CliError::input)?;
         draw_detections(&mut image, &detections, &loaded.names, &DrawOptions::default());
-        save_image(&image, &into.join(format!("{}.{}", source.stem, picture_extension(&source.path))))?;
+        write_picture(&into.join(format!("{}.{}", source.stem, picture_extension(&source.path))), &image)?;
     }
     Ok(sources.len())
 }

@@ -92,6 +92,8 @@ struct Roll<'a> {
     ffmpeg: &'a Ffmpeg,
     film: Film,
     writer: Option<Writer>,
+    /// Why the video is not written any more. What else was asked for goes on.
+    broken: Option<VideoError>,
     tracker: Option<Tracker>,
     table: Option<GrowingFile>,
 }
@@ -107,7 +109,7 @@ impl<'a> Roll<'a> {
             saved: None,
             tracks: None,
         };
-        Roll { source, ffmpeg, film, writer: None, tracker: None, table: None }
+        Roll { source, ffmpeg, film, writer: None, broken: None, tracker: None, table: None }
     }
 
     /// Takes in a frame and writes what was asked for; gives the words for the console. `since` is the time since the
@@ -141,11 +143,13 @@ impl<'a> Roll<'a> {
         outputs.add(&picture, &image)?;
         if let Some(writer) = &mut self.writer {
             outputs.draw(&picture, &mut image);
-            match since {
-                Some(since) => writer.write_until(&image, since),
+            let written = match since {
+                Some(since) => writer.write_until(image, since),
                 None => writer.write(&image),
+            };
+            if let Err(error) = written {
+                (self.broken, self.writer) = (Some(error), None);
             }
-            .map_err(CliError::input)?;
         }
         let [height, width] = eye.last_size;
         let inference = timing.inference.as_secs_f64() * 1e3;
@@ -171,20 +175,26 @@ impl<'a> Roll<'a> {
         }
         if !args.nosave {
             let path = run.join(format!("{}.mp4", self.source.stem));
-            self.writer = Some(Writer::create(self.ffmpeg, &path, size, rate).map_err(CliError::input)?);
+            match Writer::create(self.ffmpeg, &path, size, rate) {
+                Ok(writer) => self.writer = Some(writer),
+                Err(error) => self.broken = Some(error),
+            }
         }
         Ok(())
     }
 
-    /// Gives the files their names.
-    fn finish(mut self) -> Result<Film, CliError> {
-        if let Some(table) = self.table.take() {
-            table.finish()?;
+    /// Gives the files their names, and tells why the video has none.
+    ///
+    /// # Errors
+    /// A table that cannot be written; the video is finished all the same.
+    fn finish(mut self) -> Result<(Film, Option<VideoError>), CliError> {
+        match self.writer.take().map(Writer::finish) {
+            Some(Ok(saved)) => self.film.saved = Some(saved),
+            Some(Err(error)) => self.broken = Some(error),
+            None => {}
         }
-        if let Some(writer) = self.writer.take() {
-            self.film.saved = Some(writer.finish().map_err(CliError::input)?);
-        }
-        Ok(self.film)
+        self.table.map_or(Ok(()), GrowingFile::finish)?;
+        Ok((self.film, self.broken))
     }
 }
 
@@ -206,10 +216,19 @@ fn rows(outputs: &Outputs<'_>, frame: u64, tracked: &[Tracked]) -> String {
     tracked.iter().map(row).collect()
 }
 
+/// What became of a video or stream, and what went wrong.
+pub(super) type Outcome = (Film, Option<String>);
+
+/// What went wrong with reading a source and with writing its video.
+fn outcome(film: Film, read: Option<VideoError>, written: Option<VideoError>) -> Outcome {
+    let errors: Vec<String> = read.iter().chain(&written).map(VideoError::to_string).collect();
+    (film, (!errors.is_empty()).then(|| errors.join("; ")))
+}
+
 /// Detects in every frame of a video. What is wrong with the video comes beside what was done.
 ///
 /// # Errors
-/// A file that cannot be written.
+/// A file that cannot be written; what was done is kept.
 pub(super) fn film(
     eye: &mut Eye,
     outputs: &mut Outputs<'_>,
@@ -217,12 +236,13 @@ pub(super) fn film(
     (source, input): (&Source, &Input),
     place: &str,
     printer: &Printer,
-) -> Result<(Film, Option<VideoError>), CliError> {
+) -> Result<Outcome, CliError> {
     let mut roll = Roll::new(source, ffmpeg, false);
     let mut reader = match Reader::open(ffmpeg, input, outputs.args().vid_stride) {
         Ok(reader) => reader,
-        Err(error) => return Ok((roll.film, Some(error))),
+        Err(error) => return Ok(outcome(roll.film, Some(error), None)),
     };
+    let stride = outputs.args().vid_stride;
     let (mut rate, mut of_all) = (Rate::USUAL, String::new());
     let mut number = 0;
     let error = loop {
@@ -236,26 +256,35 @@ pub(super) fn film(
         };
         number += 1;
         if number == 1 {
-            rate = reader.rate().unwrap_or(rate);
+            rate = reader.rate().unwrap_or(Rate::USUAL).every(stride);
             of_all = reader.expected_frames().map_or_else(String::new, |frames| format!("/{frames}"));
         }
-        let words = roll.take(eye, outputs, (number, image), rate, None)?;
-        printer.result(&format!("video {place} ({number}{of_all}) {}: {words}", source.path.display()));
+        match roll.take(eye, outputs, (number, image), rate, None) {
+            Ok(words) => {
+                printer.result(&format!("video {place} ({number}{of_all}) {}: {words}", source.path.display()));
+            }
+            Err(error) => {
+                // The first error is the one to tell.
+                let _ = roll.finish();
+                return Err(error);
+            }
+        }
     };
-    Ok((roll.finish()?, error))
+    let (film, broken) = roll.finish()?;
+    Ok(outcome(film, error, broken))
 }
 
 /// Detects in the newest frames of all live sources, until they end or Ctrl-C comes.
 ///
 /// # Errors
-/// A file that cannot be written.
+/// A file that cannot be written; what was done of all sources is kept.
 pub(super) fn live(
     eye: &mut Eye,
     outputs: &mut Outputs<'_>,
     ffmpeg: &Ffmpeg,
     sources: &[(&Source, &Input)],
     printer: &Printer,
-) -> Result<Vec<(Film, Option<VideoError>)>, CliError> {
+) -> Result<Vec<Outcome>, CliError> {
     let inputs: Vec<Input> = sources.iter().map(|(_, input)| (*input).clone()).collect();
     for (index, input) in inputs.iter().enumerate() {
         printer.say(&format!("{index}: {input}; Ctrl-C ends it"));
@@ -264,6 +293,7 @@ pub(super) fn live(
     let mut rolls: Vec<Roll<'_>> = sources.iter().map(|(source, _)| Roll::new(source, ffmpeg, true)).collect();
     let mut errors: Vec<Option<VideoError>> = inputs.iter().map(|_| None).collect();
     let mut begun: Vec<Option<Instant>> = vec![None; inputs.len()];
+    let mut failure = None;
     while !interrupt::is_asked() {
         let (index, frame) = match set.next(PATIENCE) {
             Next::Frame(index, frame) => (index, frame),
@@ -276,7 +306,14 @@ pub(super) fn live(
         };
         let since = frame.arrived - *begun[index].get_or_insert(frame.arrived);
         let rate = set.rate(index).filter(|rate| LIVE_RATES.contains(&rate.per_second())).unwrap_or(Rate::USUAL);
-        let words = rolls[index].take(eye, outputs, (frame.number, frame.image), rate, Some(since))?;
+        let rate = rate.every(outputs.args().vid_stride);
+        let words = match rolls[index].take(eye, outputs, (frame.number, frame.image), rate, Some(since)) {
+            Ok(words) => words,
+            Err(error) => {
+                failure = Some(error);
+                break;
+            }
+        };
         rolls[index].film.latencies.add(frame.arrived.elapsed());
         printer.result(&format!("{index}: {words}"));
     }
@@ -285,7 +322,13 @@ pub(super) fn live(
     }
     // Cameras first: videos may take a moment to be finished.
     drop(set);
-    rolls.into_iter().zip(errors).map(|(roll, error)| Ok((roll.finish()?, error))).collect()
+    // All of them, before the first failure ends the command.
+    let finished: Vec<Result<_, CliError>> = rolls.into_iter().map(Roll::finish).collect();
+    if let Some(failure) = failure {
+        return Err(failure);
+    }
+    let outcomes = finished.into_iter().zip(errors);
+    outcomes.map(|(finished, error)| finished.map(|(film, broken)| outcome(film, error, broken))).collect()
 }
 
 #[cfg(test)]

@@ -3,19 +3,16 @@
 use super::{BoxFormat, label_line};
 use crate::args::DetectArgs;
 use crate::errors::CliError;
-use crate::output::{GrowingFile, create_folder, write_file};
+use crate::output::{GrowingFile, create_folder, write_file, write_picture};
 use crate::printer::Printer;
 use crate::run_dir::RunDir;
 use kinglet_eval::coco_json::{ImageId, coco_category, coco_records, to_json};
 use kinglet_vision::draw::{DrawnBox, class_colour, draw_boxes};
-use kinglet_vision::encode::{jpeg_bytes, png_bytes};
 use kinglet_vision::{Detection, DrawOptions, Image};
 use serde_json::json;
 use std::collections::HashMap;
 use std::path::Path;
 
-/// Quality of the JPEG files written here: hardly any loss.
-const JPEG_QUALITY: u8 = 95;
 /// A crop is larger than its box by this factor and this many pixels, as YOLOv5's.
 const CROP_GAIN: f32 = 1.02;
 const CROP_PAD: f32 = 10.0;
@@ -134,11 +131,10 @@ impl<'a> Outputs<'a> {
         for detection in picture.detections {
             let number = numbers.entry(detection.class).or_insert(0);
             *number += 1;
-            let suffix = if *number > 1 { number.to_string() } else { String::new() };
             let folder = run.join("crops").join(folder_name(&class_name(self.names, detection.class)));
             create_folder(&folder)?;
             if let Some(crop) = crop(image, detection.xyxy) {
-                save_image(&crop, &folder.join(format!("{}{suffix}.jpg", picture.stem)))?;
+                write_picture(&folder.join(crop_name(picture, *number)), &crop)?;
             }
         }
         Ok(())
@@ -166,7 +162,7 @@ impl<'a> Outputs<'a> {
     pub fn save_drawn(&self, picture: &Picture<'_>, image: &mut Image) -> Result<(), CliError> {
         let (Some(run), false) = (self.run, self.args.nosave) else { return Ok(()) };
         self.draw(picture, image);
-        save_image(image, &run.join(format!("{}.{}", picture.stem, picture_extension(picture.path))))
+        write_picture(&run.join(format!("{}.{}", picture.stem, picture_extension(picture.path))), image)
     }
 
     /// Ends the tables, and gives the pictures that `--json` has not told yet.
@@ -226,6 +222,17 @@ pub(super) fn csv_field(text: &str) -> String {
     if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
 }
 
+/// The file of the `number`th object of a class. YOLOv5 counts `photo.jpg`, `photo2.jpg`; frames have numbers already, and the
+/// second object of frame 1 is not the first of frame 12.
+fn crop_name(picture: &Picture<'_>, number: usize) -> String {
+    let stem = picture.stem;
+    match (number, picture.frame) {
+        (1, _) => format!("{stem}.jpg"),
+        (_, None) => format!("{stem}{number}.jpg"),
+        (_, Some(_)) => format!("{stem}-{number}.jpg"),
+    }
+}
+
 /// A folder name from a class name.
 fn folder_name(class: &str) -> String {
     let name: String =
@@ -240,14 +247,6 @@ pub(super) fn picture_extension(path: &Path) -> &'static str {
         Some("jpeg") => "jpeg",
         _ => "png",
     }
-}
-
-/// Writes a picture in the format of the path's extension.
-pub(crate) fn save_image(image: &Image, path: &Path) -> Result<(), CliError> {
-    let png = path.extension().is_some_and(|e| e == "png");
-    let bytes = if png { png_bytes(image) } else { jpeg_bytes(image, JPEG_QUALITY) };
-    let bytes = bytes.map_err(|e| CliError::input(format!("cannot encode `{}`: {e}", path.display())))?;
-    write_file(path, &bytes)
 }
 
 /// The part of the picture around a box; nothing where the box lies outside.
@@ -284,6 +283,15 @@ mod tests {
         let edge = crop(&image, [0.0, 90.0, 10.0, 120.0]).unwrap();
         assert_eq!((edge.width, edge.height), (15, 16));
         assert!(crop(&image, [300.0, 300.0, 310.0, 310.0]).is_none());
+    }
+
+    #[test]
+    fn crops_of_frames_do_not_take_each_others_names() {
+        let name = |stem: &str, frame, number| {
+            crop_name(&Picture { path: Path::new("a.mp4"), stem, frame, detections: &[], ids: &[] }, number)
+        };
+        assert_eq!([name("a", None, 1), name("a", None, 2)], ["a.jpg", "a2.jpg"]);
+        assert_eq!([name("a_1", Some(1), 2), name("a_12", Some(12), 1)], ["a_1-2.jpg", "a_12.jpg"]);
     }
 
     #[test]

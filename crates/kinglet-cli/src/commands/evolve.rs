@@ -10,7 +10,7 @@ use crate::args::evolve::SchemeName;
 use crate::errors::CliError;
 use crate::findings;
 use crate::interrupt;
-use crate::output::write_file;
+use crate::output::{read_earlier, write_file};
 use crate::printer::{Printer, counted};
 use crate::progress::{Bar, clock};
 use crate::results::COLUMNS;
@@ -39,6 +39,8 @@ const DEFAULT_POPULATION: usize = 50;
 const SETTINGS: &str = "evolve.json";
 const TABLE: &str = "evolve.csv";
 const BEST: &str = "hyp_evolve.yaml";
+/// Folder of the training under way; it goes away with it.
+const TRAINING: &str = "training";
 /// Columns of the table before the hyperparameters: those of `results.csv` from the precision to the class loss.
 const METRICS: usize = 7;
 const FIRST_METRIC: usize = 4;
@@ -190,7 +192,7 @@ impl Run {
             nosave: true,
             noval: true,
             save_period: None,
-            dir: folder.join("training"),
+            dir: folder.join(TRAINING),
             ..options
         };
         let settings = Settings {
@@ -227,8 +229,10 @@ impl Run {
         let text = std::fs::read_to_string(&file).map_err(|e| CliError::read(&file, &e))?;
         let mut settings: Settings = serde_json::from_str(&text)
             .map_err(|e| CliError::input(format!("`{}` is damaged: {e}; start a new evolution", file.display())))?;
-        if args.train.data.is_some() || args.train.cfg.is_some() || args.train.weights.is_some() {
-            printer.warn("a resumed evolution keeps its settings; of the other flags only --generations counts");
+        // Where the evolution lies now, whatever the file says: this folder is going to be deleted.
+        settings.options.dir = folder.join(TRAINING);
+        if let Some(warning) = args.train.passed_over("evolution", "generations") {
+            printer.warn(&warning);
         }
         if let Some(generations) = args.generations {
             settings.generations = generations;
@@ -312,7 +316,7 @@ impl Run {
     /// Takes in the table of what was tried.
     fn read_table(&mut self) -> Result<(), CliError> {
         let path = self.folder.join(TABLE);
-        let Ok(text) = std::fs::read_to_string(&path) else { return Ok(()) };
+        let Some(text) = read_earlier(&path)? else { return Ok(()) };
         let wrong = |line: usize, what: String| {
             CliError::input(format!("{}:{line}: {what}; correct the line, or start a new evolution", path.display()))
         };

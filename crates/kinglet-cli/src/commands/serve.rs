@@ -22,6 +22,11 @@ const KEY_VARIABLE: &str = "KINGLET_API_KEY";
 pub fn run(args: ServeArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     kinglet_kernels::threads::set_threads(args.machine.threads);
     let api_key = api_key(&args)?;
+    if let Some(name) = args.name.as_ref().filter(|name| name.is_empty() || name.contains('/')) {
+        return Err(CliError::usage(format!(
+            "--name '{name}': it becomes the last part of a route; expected some text without `/`"
+        )));
+    }
     // The address first: it costs nothing to find out that it is taken.
     let listener =
         http::listen(&args.host, args.port).map_err(|e| CliError::input(format!("{e}: --host ADDRESS --port PORT")))?;
@@ -36,12 +41,7 @@ pub fn run(args: ServeArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     let has_key = api_key.is_some();
     let timeout = Duration::from_secs(args.timeout as u64);
     let options = DetectionOptions {
-        nms: NmsOptions {
-            conf: args.suppression.conf_thres,
-            iou: args.suppression.iou_thres,
-            max_det: args.suppression.max_det,
-            ..NmsOptions::default()
-        },
+        nms: args.suppression.options(NmsOptions::default()),
         max_bytes: args.max_bytes,
         max_pixels: args.max_pixels as u64,
         max_images: args.max_images,
@@ -60,7 +60,8 @@ pub fn run(args: ServeArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     let server = Server::start(listener, router, stop, limits).map_err(CliError::input)?;
     let files = args.weights.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
     printer.result(&format!("serving {files} as `{name}` at {}", server.url()));
-    printer.say(&format!("try: curl -F image=@photo.jpg {}v1/object-detection/{name}", server.url()));
+    let url = format!("{}{}", server.url().trim_end_matches('/'), detection::route_of(&name));
+    printer.say(&format!("try: curl -F image=@photo.jpg {url}"));
     if !is_local && !has_key {
         printer.warn("others on the network can use this server: set a key with --api-key-file, and put a proxy with TLS before it");
     }

@@ -57,7 +57,9 @@ pub(super) fn speed(
         dataset.samples.len(),
         args.batch_size
     ));
-    let validation = measure(detector, &Loader::new(Arc::new(dataset), options), &nms, "measuring", printer)?;
+    let loader = Loader::new(Arc::new(dataset), options);
+    let validation = measure(detector, &loader, &nms, "measuring", printer)?;
+    tell_broken(&loader, &mut BTreeSet::new(), printer);
     let all: f64 = validation.speed_ms.iter().sum();
     let per_second = 1e3 / all.max(1e-9);
     let mut rows: Vec<Vec<String>> = ["pre-process", "inference", "NMS"]
@@ -98,6 +100,16 @@ fn measure(
     outcome.map_err(CliError::input)
 }
 
+/// Tells the pictures that could not be decoded, each once.
+fn tell_broken(loader: &Loader, told: &mut BTreeSet<String>, printer: &Printer) {
+    for finding in loader.broken() {
+        let text = finding.to_string();
+        if told.insert(text.clone()) {
+            printer.warn(&text);
+        }
+    }
+}
+
 /// One line of a study: image side, batch and what was measured.
 struct Point {
     side: usize,
@@ -134,18 +146,14 @@ pub(super) fn study(args: &ValArgs, printer: &Printer) -> Result<ExitCode, CliEr
         }
         let run = run.as_ref().expect("created above");
         let stem = unused(stem(weights), &studies);
-        let nms = NmsOptions {
-            conf: args.suppression.conf_thres,
-            iou: args.suppression.iou_thres,
-            max_det: args.suppression.max_det,
-            ..nms_options()
-        };
+        let nms = args.suppression.options(nms_options());
         let file = run.join(format!("study_{}_{stem}.txt", self::stem(&args.data)));
-        let mut points = Vec::new();
+        let (mut points, mut told) = (Vec::new(), BTreeSet::new());
         for side in sides(args, stride) {
             let batch = batch(args.batch_size, side);
             let loader = Loader::new(dataset.clone(), loader_options(args, side, batch, stride));
             let validation = measure(&mut detector, &loader, &nms, &format!("{stem} at {side}"), printer)?;
+            tell_broken(&loader, &mut told, printer);
             points.push(Point { side, batch, validation });
             // After each side, so that a study that is stopped leaves what it has.
             write_file(&file, text(&points).as_bytes())?;

@@ -73,7 +73,7 @@ pub fn run(command: TrainCommand, printer: &Printer) -> Result<ExitCode, CliErro
 
     interrupt::listen("this batch");
     let mut console = Console::new(printer, run.path());
-    let mut recorder = Recorder::new(run.clone(), !args.noplots, &interrupt::STOP);
+    let mut recorder = Recorder::new(run.clone(), !args.noplots, printer, &interrupt::STOP);
     let trainer = Trainer::new(options, &mut Both(&mut console, &mut recorder)).map_err(|error| {
         run.remove_if_empty();
         CliError::from(error)
@@ -100,8 +100,8 @@ fn resume(args: &TrainArgs, printer: &Printer) -> Result<ExitCode, CliError> {
         Some(path) => PathBuf::from(path),
     };
     check_weights(&checkpoint)?;
-    if args.data.is_some() || args.cfg.is_some() || args.weights.is_some() || args.imgsz.is_some() {
-        printer.warn("a resumed run keeps its settings; of the other flags only --epochs counts");
+    if let Some(warning) = args.passed_over("run", "epochs") {
+        printer.warn(&warning);
     }
     printer.say(&format!("resuming {}", checkpoint.display()));
     interrupt::listen("this batch");
@@ -109,7 +109,7 @@ fn resume(args: &TrainArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     let folder = checkpoint.parent().and_then(Path::parent).unwrap_or(Path::new(".")).to_owned();
     let mut live = Live::open(args.ui.as_ref(), printer)?;
     let mut console = Console::new(printer, &folder);
-    let mut recorder = Recorder::new(RunDir::existing(&folder), !args.noplots, &interrupt::STOP);
+    let mut recorder = Recorder::new(RunDir::existing(&folder), !args.noplots, printer, &interrupt::STOP);
     let trainer = Trainer::resume(&checkpoint, args.epochs, &mut Both(&mut console, &mut recorder))?;
     let run = RunDir::existing(&trainer.options().dir);
     console.set_folder(run.path());
@@ -176,7 +176,7 @@ pub(super) fn settings(args: &TrainArgs, data: PathBuf, printer: &Printer) -> Re
     let freeze = match args.freeze[..] {
         [] => Vec::new(),
         // As in YOLOv5: one number is a count, several are the layers.
-        [n] => (0..n).collect(),
+        [n] => (0..n.min(spec.layers.len() + 1)).collect(),
         _ => args.freeze.clone(),
     };
     if freeze.iter().any(|&layer| layer >= spec.layers.len()) {

@@ -22,7 +22,7 @@ pub fn run(args: UiArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     let stop = stop_on_signal(printer)?;
     let server = Server::start(listener, runs::router(args.folder.clone()), stop, HttpOptions::default())
         .map_err(CliError::input)?;
-    let found = counted(runs::find(&args.folder).len(), "run");
+    let found = counted(runs::count(&args.folder), "run");
     printer.result(&format!("{found} of `{shown}` at {}", server.url()));
     server.join();
     Ok(ExitCode::SUCCESS)

@@ -23,7 +23,7 @@ use kinglet_eval::report_table;
 use kinglet_nn::Summary;
 use kinglet_runtime::raised;
 use kinglet_train::validate::{Seen, nms_options, validate, validate_tiled};
-use kinglet_vision::{Detection, NmsOptions};
+use kinglet_vision::Detection;
 use serde_json::json;
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -74,12 +74,7 @@ pub fn run(args: ValArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     if args.task == Task::Speed {
         return super::study::speed(&args, &mut detector, dataset, img, printer);
     }
-    let nms = NmsOptions {
-        conf: args.suppression.conf_thres,
-        iou: args.suppression.iou_thres,
-        max_det: args.suppression.max_det,
-        ..nms_options()
-    };
+    let nms = args.suppression.options(nms_options());
     if nms.conf > nms_options().conf {
         printer.warn(&format!(
             "--conf {} leaves out low scores, so mAP is lower than it should be; 0.001 is usual",

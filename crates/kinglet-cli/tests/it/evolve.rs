@@ -66,6 +66,26 @@ fn populations_evolve_the_augmentation_alone() {
     assert!(!folder.path().join("runs/evolve/exp/evolve.png").exists());
 }
 
+#[test]
+fn an_evolution_deletes_its_own_training_alone_whatever_its_file_says() {
+    let folder = folder_with_data();
+    kinglet(folder.path(), &format!("evolve {EVOLVE} --generations 1 --noplots")).ok();
+    let kept = folder.path().join("precious/thesis.txt");
+    std::fs::create_dir(kept.parent().unwrap()).unwrap();
+    std::fs::write(&kept, "years of work").unwrap();
+    // Edited by hand, or of an evolution that was moved.
+    let file = folder.path().join("runs/evolve/exp/evolve.json");
+    let mut settings: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    settings["options"]["dir"] = kept.parent().unwrap().to_str().unwrap().into();
+    std::fs::write(&file, settings.to_string()).unwrap();
+    std::fs::rename(folder.path().join("runs/evolve/exp"), folder.path().join("moved")).unwrap();
+    kinglet(folder.path(), "evolve --resume moved --generations 2 --noplots").ok();
+    assert_eq!(std::fs::read_to_string(&kept).unwrap(), "years of work");
+    assert_eq!(files(&folder.path().join("precious")), ["thesis.txt"]);
+    assert_eq!(files(&folder.path().join("moved")), ["evolve.csv", "evolve.json", "hyp_evolve.yaml"]);
+    assert!(!folder.path().join("runs/evolve/exp").exists());
+}
+
 #[cfg(unix)]
 #[test]
 fn an_interrupted_evolution_says_how_to_go_on() {
@@ -107,6 +127,11 @@ fn mistakes_are_named() {
         std::fs::write(&table, text.replace(from, to)).unwrap();
         told("evolve --resume", 1, &format!("runs/evolve/exp/evolve.csv:{line}: expected"));
     }
+    // A byte that is no text, as an editor of another encoding may leave it: told, and the table stays.
+    let bytes = [text.replace("0.937", "0.9").as_bytes(), b"\xb7\n"].concat();
+    std::fs::write(&table, &bytes).unwrap();
+    told("evolve --resume", 1, "runs/evolve/exp/evolve.csv:3: expected");
+    assert_eq!(std::fs::read(&table).unwrap(), bytes);
 }
 
 #[test]
@@ -159,7 +184,9 @@ fn a_finished_run_goes_on_to_more_epochs() {
         std::fs::create_dir_all(to.parent().unwrap()).unwrap();
         std::fs::copy(trained().join("runs/train/exp").join(&file), to).unwrap();
     }
-    let ran = kinglet(folder.path(), "train --resume --epochs 6 --noplots").ok();
+    let ran = kinglet(folder.path(), "train --resume --epochs 6 --noplots --seed 0 --batch 2 --threads 2").ok();
+    let warning = "a resumed run keeps its settings; --batch-size, --seed left out, and only --epochs counts";
+    assert!(ran.stderr.contains(warning), "{}", ran.stderr);
     assert!(ran.stderr.contains("goes to 6 epochs instead of 3; its schedule stretches"), "{}", ran.stderr);
     let csv = std::fs::read_to_string(folder.path().join("runs/train/exp/results.csv")).unwrap();
     let rates: Vec<f64> =

@@ -103,6 +103,35 @@ fn every_frame_of_a_video_is_told_labelled_and_drawn() {
 
 #[cfg(unix)]
 #[test]
+fn images_among_tracked_videos_keep_to_the_score_that_was_asked_for() {
+    let folder = made_up(CLIP);
+    std::fs::copy(trained().join("data/images/train/0000.jpg"), folder.path().join("photo.jpg")).unwrap();
+    std::fs::write(folder.path().join("both.txt"), "photo.jpg\nclip.mp4\n").unwrap();
+    // A detector that is surer of itself: three epochs give hardly a score above what tracks are kept with.
+    let mut weights = kinglet_nn::WeightsFile::load(&weights()).unwrap();
+    let head = weights.tensors.iter_mut().filter(|(name, _)| name.contains(".m.") && name.ends_with("bias"));
+    head.for_each(|(_, tensor)| tensor.1.iter_mut().for_each(|bias| *bias += 4.0));
+    std::fs::write(folder.path().join("sure.safetensors"), weights.to_bytes().unwrap()).unwrap();
+    let photo = |source: &str, conf: f64| -> Vec<serde_json::Value> {
+        let line = format!("detect --weights sure.safetensors --ffmpeg {}/ffmpeg", folder.path().display());
+        let line = format!("{line} --img 64 --nosave --json --conf {conf} --source {source}");
+        let text = kinglet(folder.path(), &line).ok().stdout;
+        let first: serde_json::Value = serde_json::Deserializer::from_str(&text).into_iter().next().unwrap().unwrap();
+        let image = if first["images"].is_array() { &first["images"][0] } else { &first };
+        assert_eq!(image["image"], "photo.jpg", "{text}");
+        image["detections"].as_array().unwrap().clone()
+    };
+    let all: Vec<f64> = photo("photo.jpg", 0.1).iter().map(|d| d["confidence"].as_f64().unwrap()).collect();
+    let (most, least) = (all[0], all[all.len() - 1]);
+    assert!(least < most, "{all:?}");
+    let conf = (least + most) / 2.0;
+    let alone = photo("photo.jpg", conf);
+    assert!((1..all.len()).contains(&alone.len()), "{all:?}");
+    assert_eq!(photo("both.txt --track", conf), alone);
+}
+
+#[cfg(unix)]
+#[test]
 fn tracks_come_as_json_lines_too_and_nosave_writes_no_video() {
     let folder = made_up(CLIP);
     detect(folder.path(), "--source clip.mp4 --save-tracks jsonl --nosave").ok();
@@ -123,7 +152,7 @@ fn a_broken_video_is_told_what_was_done_is_kept_and_the_others_follow() {
     let ran = detect(folder.path(), "--source *.mp4 --save-txt");
     assert_eq!(ran.code, 1, "{}", ran.all());
     assert!(ran.stderr.contains("video 1/2: `bad.mp4` is damaged or cut off: after 2 frames ffmpeg says: `bad block`"));
-    assert!(ran.stderr.contains("1 of 2 sources could not be read; the others are done"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("1 of 2 sources could not be read or written; the others are done"), "{}", ran.stderr);
     let written = files(&folder.path().join("runs/detect/exp"));
     for file in ["bad.mp4", "clip.mp4", "labels/bad_2.txt", "labels/clip_1.txt"] {
         assert!(written.iter().any(|name| name == file), "{file}: {written:?}");
@@ -131,6 +160,45 @@ fn a_broken_video_is_told_what_was_done_is_kept_and_the_others_follow() {
     // A single source's error is the command's, and an empty run folder goes away.
     let ran = detect(folder.path(), "--source nothing.mp4");
     assert!(ran.stderr.contains("`nothing.mp4` does not exist"), "{}", ran.stderr);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_encoder_that_fails_costs_its_own_video_alone() {
+    let folder = made_up(CLIP);
+    // The second video's encoder dies at once.
+    let script = std::fs::read_to_string(folder.path().join("ffmpeg")).unwrap();
+    let dies = "*rawvideo*) if test -e dead; then echo '[error] no encoder' >&2; exit 1; fi; touch dead;";
+    std::fs::write(folder.path().join("ffmpeg"), script.replace("*rawvideo*)", dies)).unwrap();
+    std::fs::write(folder.path().join("late.mp4"), "").unwrap();
+    let line = "--source *.mp4 --save-txt --save-csv --save-json --track --save-tracks csv";
+    let ran = detect(folder.path(), line);
+    assert_eq!(ran.code, 1, "{}", ran.all());
+    assert!(ran.stderr.contains("late.mp4`: ffmpeg says: `no encoder`"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("1 of 2 sources could not be read or written; the others"), "{}", ran.stderr);
+    let run = folder.path().join("runs/detect/exp");
+    let written = files(&run);
+    for file in ["clip.mp4", "labels/late_3.txt", "predictions.csv", "predictions.json", "tracks/late.csv"] {
+        assert!(written.iter().any(|name| name == file), "{file}: {written:?}");
+    }
+    assert!(written.iter().all(|name| name != "late.mp4" && !name.ends_with(".tmp")), "{written:?}");
+    let table = std::fs::read_to_string(run.join("predictions.csv")).unwrap();
+    assert!(table.contains("\nclip.mp4,") && table.contains("\nlate.mp4,"), "{table}");
+
+    // One of two cameras, whichever comes first: the other's recording is kept. Neither gives frames a second time.
+    let folder = made_up(
+        "case \"$*\" in *east*) seen=east;; *) seen=west;; esac\nmkdir $seen || exit 1\n\
+         cat $PPM; sleep 0.3; cat $PPM; sleep 0.3; cat $PPM",
+    );
+    let script = std::fs::read_to_string(folder.path().join("ffmpeg")).unwrap();
+    let dies = "*rawvideo*) mkdir dead 2>&- && exit 1;";
+    std::fs::write(folder.path().join("ffmpeg"), script.replace("*rawvideo*)", dies)).unwrap();
+    std::fs::write(folder.path().join("all.streams"), "tcp://east\ntcp://west\n").unwrap();
+    let ran = detect(folder.path(), "--source all.streams --save-csv");
+    assert_eq!(ran.code, 1, "{}", ran.all());
+    let written = files(&folder.path().join("runs/detect/exp"));
+    let recorded = written.iter().filter(|name| ["east.mp4", "west.mp4"].contains(&&***name)).count();
+    assert!(written.len() == 2 && recorded == 1 && written.iter().any(|n| n == "predictions.csv"), "{}", ran.all());
 }
 
 #[test]

@@ -33,7 +33,7 @@ function showProgress() {
   $("phase").textContent = validating ? "Validating, batch" : "Batch";
   $("epoch-bar").value = validating ? validating[0] / validating[1] : within;
   $("epoch-text").textContent = validating ? `${validating[0]} of ${validating[1]}` : batch ? `${batch.done} of ${batch.batches}` : "–";
-  const rows = [...epochs.values()];
+  const rows = inOrder();
   const measured = rows.filter(r => r.map50 !== null);
   const best = measured.reduce((a, b) => (a && a.map50 >= b.map50 ? a : b), null);
   const last = measured[measured.length - 1];
@@ -48,8 +48,13 @@ function showProgress() {
   ]);
 }
 
+/** A training that goes back to an earlier state does epochs again: they do not come in order. */
+function inOrder() {
+  return [...epochs.values()].sort((a, b) => a.epoch - b.epoch);
+}
+
 function showCharts() {
-  const rows = [...epochs.values()].sort((a, b) => a.epoch - b.epoch);
+  const rows = inOrder();
   const line = (name, of) => ({ name, points: rows.map(r => [r.epoch, of(r) ?? NaN]) });
   const parts = of => ["box", "objectness", "class"].map((name, i) => line(name, r => of(r)?.[i]));
   draw($("map"), "Mean average precision", [line("mAP50", r => r.map50), line("mAP50-95", r => r.map50_95)]);

@@ -41,7 +41,8 @@ async function read() {
     $("folder").textContent = found.folder;
     if (known.size === 0)
       [...runs].sort((a, b) => b.modified - a.modified).slice(0, FIRST).forEach(run => chosen.add(run.name));
-    say(runs.length ? "" : "There is no run below this folder: no folder has a results.csv. `kinglet train` makes one.");
+    const older = found.left_out ? `${found.left_out} older runs are left out: name a folder with fewer.` : "";
+    say(runs.length ? older : "There is no run below this folder: no folder has a results.csv. `kinglet train` makes one.");
   } catch (error) {
     say(`The runs cannot be read: ${error.message}. Is \`kinglet ui\` still running?`, true);
   }

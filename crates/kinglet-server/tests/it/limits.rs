@@ -190,3 +190,38 @@ fn connections_beyond_the_limit_wait_and_are_served_then() {
     waiting.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     assert_eq!(read(&mut waiting).status, 200);
 }
+
+#[test]
+fn a_client_that_does_not_read_loses_its_connection() {
+    let limits = HttpOptions { connections: 1, write_timeout: Duration::from_millis(200), ..HttpOptions::default() };
+    let (server, _stop) = serve_within(options(), limits);
+    // Requests one after another, of which nobody reads the answers, until nothing goes in any more.
+    let mut stuck = connect(server.address());
+    stuck.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
+    let request = "GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(100);
+    while stuck.write_all(request.as_bytes()).is_ok() {}
+    // The only connection is free again.
+    assert_eq!(get(server.address(), "/health").status, 200);
+    drop(stuck);
+}
+
+#[test]
+fn advice_names_the_limit_that_was_met() {
+    let file = png(50, 40);
+    let two = [("image", Some("a.png"), file.as_slice()), ("image", Some("b.png"), file.as_slice())];
+    let (server, _stop) = serve(DetectionOptions { queue: 1, ..options() });
+    assert!(post(server.address(), "/v2/detect", &two).text().contains("--queue"));
+    let (server, _stop) = serve(options());
+    let answer = post(server.address(), "/v1/object-detection/small", &two);
+    assert_eq!((answer.status, answer.code().as_str()), (413, "too_many_images"));
+    assert!(answer.text().contains("/v2/detect") && !answer.text().contains("--max-images"), "{}", answer.text());
+    // No setting of the server's lets a side of more than 20,000 px in.
+    let mut long = file.clone();
+    long[16..20].copy_from_slice(&20_001u32.to_be_bytes());
+    long[20..24].copy_from_slice(&1u32.to_be_bytes());
+    let crc = crc32(&long[12..29]);
+    long[29..33].copy_from_slice(&crc.to_be_bytes());
+    let answer = post(server.address(), "/v2/detect", &[("image", Some("a.png"), &long)]);
+    assert_eq!((answer.status, answer.code().as_str()), (413, "too_many_pixels"), "{}", answer.text());
+    assert!(answer.text().contains("shorter sides") && !answer.text().contains("--max-pixels"), "{}", answer.text());
+}

@@ -36,3 +36,23 @@ fn runs_and_their_pictures_are_served_and_nothing_else() {
     }
     assert_eq!(send(to, "GET", "/api/runs", &["Host: evil.example"], b"").status, 403);
 }
+
+#[test]
+fn of_very_many_runs_the_newest_are_shown_and_the_others_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    for number in 0..502 {
+        let run = folder.path().join(format!("exp{number}"));
+        std::fs::create_dir(&run).unwrap();
+        std::fs::write(run.join("results.csv"), "epoch\n0\n").unwrap();
+    }
+    assert_eq!(runs::count(folder.path()), 502);
+    let server = Server::start(
+        http::listen("127.0.0.1", 0).unwrap(),
+        runs::router(folder.path().into()),
+        Stop::default(),
+        HttpOptions::default(),
+    )
+    .unwrap();
+    let found = get(server.address(), "/api/runs").json();
+    assert_eq!((found["runs"].as_array().unwrap().len(), &found["left_out"]), (500, &2.into()));
+}

@@ -75,7 +75,7 @@ fn what_is_written_is_read_again_frame_by_frame() {
     let (frames, error) = read_all(&mut reader);
     assert!(error.is_none() && frames.len() == 7, "{} {error:?}", frames.len());
     assert!(is_near(frames[2].pixel(4 * 6 + 8, 28), [220, 40, 40]));
-    assert_eq!((reader.rate(), reader.expected_frames()), (Some(rate.every(3)), Some(7)));
+    assert_eq!((reader.rate(), reader.expected_frames()), (Some(rate), Some(7)));
 }
 
 #[test]
@@ -118,14 +118,17 @@ fn a_frame_of_another_size_and_frames_by_time_fit_into_the_video() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("live.mp4");
     let mut writer = Writer::create(&ffmpeg, &path, (64, 64), Rate { frames: 10, seconds: 1 }).unwrap();
-    writer.write_until(&picture(64, 64, (0, 0), [220, 40, 40]), Duration::ZERO).unwrap();
+    writer.write_until(picture(64, 64, (0, 0), [220, 40, 40]), Duration::ZERO).unwrap();
     // Too early for another frame; then half a second later, from a camera that has changed its size.
-    writer.write_until(&picture(64, 64, (0, 0), [40, 220, 40]), Duration::from_millis(50)).unwrap();
-    writer.write_until(&Image::new(128, 32, [40, 40, 220]), Duration::from_millis(500)).unwrap();
+    writer.write_until(picture(64, 64, (0, 0), [40, 220, 40]), Duration::from_millis(50)).unwrap();
+    writer.write_until(Image::new(128, 32, [40, 40, 220]), Duration::from_millis(500)).unwrap();
     writer.finish().unwrap();
     let (frames, _) = read_all(&mut Reader::open(&ffmpeg, &Input::File(path), 1).unwrap());
-    let blue = frames.iter().filter(|frame| is_near(frame.pixel(8, 8), [40, 40, 220])).count();
-    assert_eq!((frames.len(), blue), (6, 5), "one at 0 s, and one each until 0.5 s");
+    let colours = [[220, 40, 40], [40, 220, 40], [40, 40, 220]];
+    let shown: Vec<Option<usize>> =
+        frames.iter().map(|frame| colours.iter().position(|&colour| is_near(frame.pixel(8, 8), colour))).collect();
+    // Red at 0 s, green (which came at 0.05 s) from 0.1 to 0.4 s, blue at 0.5 s.
+    assert_eq!(shown, [0, 1, 1, 1, 1, 2].map(Some));
 }
 
 #[test]
@@ -164,9 +167,7 @@ fn a_video_that_cannot_be_written_leaves_nothing() {
     writer.write(&Image::new(32, 32, [0; 3])).unwrap();
     let error = writer.finish().unwrap_err().to_string();
     assert!(error.contains("taken.mp4"), "{error}");
-    let mut writer = Writer::create(&ffmpeg, &folder.path().join("no/such/a.mp4"), (32, 32), Rate::USUAL).unwrap();
-    // ffmpeg takes the first frame before or after it sees that there is no folder.
-    let outcome = writer.write(&Image::new(32, 32, [0; 3])).and_then(|()| writer.finish().map(|_| ()));
+    let outcome = Writer::create(&ffmpeg, &folder.path().join("no/such/a.mp4"), (32, 32), Rate::USUAL);
     let error = outcome.unwrap_err().to_string();
     assert!(error.contains("No such file"), "{error}");
     drop(Writer::create(&ffmpeg, &folder.path().join("unfinished.mp4"), (32, 32), Rate::USUAL).unwrap());
@@ -249,7 +250,7 @@ mod made_up {
         assert!(Ffmpeg::find(Some(&path)).unwrap_err().to_string().contains("Permission denied"));
     }
 
-    const ONCE: Reopen = Reopen { tries: 1, pause: Duration::from_millis(1) };
+    const ONCE: Reopen = Reopen { tries: 1, pause: Duration::from_millis(1), silence: Duration::from_secs(60) };
     const LONG: Duration = Duration::from_secs(60);
 
     fn stream(name: &str) -> Input {
@@ -326,4 +327,36 @@ mod made_up {
         assert!(errors[0].1.contains("cannot read `tcp://bad`"), "{errors:?}");
         assert_eq!(std::fs::read_to_string(folder.path().join("tries")).unwrap(), "x\n");
     }
+}
+
+/// An ffmpeg that gives a frame, then falls silent; opened again it gives nothing at all.
+#[cfg(unix)]
+#[test]
+fn a_live_source_that_falls_silent_is_opened_again_and_then_given_up() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let (script, frame) = (folder.path().join("ffmpeg"), folder.path().join("frame.ppm"));
+    std::fs::write(&frame, [&b"P6\n2 1\n255\n"[..], &[9; 6]].concat()).unwrap();
+    let text = format!(
+        "#!/bin/sh\ncase \"$*\" in *-encoders*) echo ppm; exit 0;; esac\n\
+         if mkdir {0}/seen 2>&-; then cat {0}/frame.ppm; else touch {0}/again; fi\nexec sleep 1000\n",
+        folder.path().display()
+    );
+    std::fs::write(&script, text).unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let ffmpeg = Ffmpeg::find(Some(&script)).unwrap();
+    let reopen = Reopen { tries: 1, pause: Duration::from_millis(1), silence: Duration::from_millis(100) };
+    let mut set = LiveSet::open(&ffmpeg, &[Input::Stream("tcp://silent".into())], 1, reopen);
+    let mut frames = 0;
+    let error = loop {
+        match set.next(Duration::from_millis(20)) {
+            Next::Frame(..) => frames += 1,
+            Next::Nothing => {}
+            Next::Ended(0, error) => break error.to_string(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(folder.path().join("again").exists(), "it was opened a second time");
+    assert_eq!(frames, 1);
+    assert!(error.contains("ended after 1 frames") && error.contains("gave no frame for 0.1 s"), "{error}");
 }

@@ -115,13 +115,14 @@ fn tell_fixed(done: &Fixed, printer: &Printer) {
     printer.say(&format!("{}; the originals are in {}", parts.join(", "), originals.display()));
 }
 
-/// Boxes of each class in each split, and their share of the first.
+/// Boxes of each class in each split, and their share of the training's, or where that could not be scanned of the first.
 fn balance(sets: &[Dataset]) -> String {
-    let Some(first) = sets.first() else { return String::new() };
+    let train = sets.iter().find(|set| set.split == Split::Train);
+    let Some(first) = train.or(sets.first()) else { return String::new() };
     let counts = |set: &Dataset, class: usize| set.summary.boxes_per_class[class];
     let row = |(class, name): (usize, &String)| {
         let boxes = sets.iter().map(|set| counts(set, class).to_string());
-        let remark = if counts(first, class) == 0 { "never seen in training" } else { "" };
+        let remark = if train.is_some_and(|train| counts(train, class) == 0) { "never seen in training" } else { "" };
         let last = [percent(counts(first, class), first.summary.boxes), remark.to_owned()];
         std::iter::once(name.clone()).chain(boxes).chain(last).collect::<Vec<_>>()
     };
