@@ -100,7 +100,9 @@ pub struct LiveSet {
 
 impl LiveSet {
     /// Opens all sources.
-    pub fn open(ffmpeg: &Ffmpeg, inputs: &[Input], stride: usize, reopen: Reopen) -> Self {
+    pub fn open(ffmpeg: &Ffmpeg, inputs: &[Input], stride: usize, mut reopen: Reopen) -> Self {
+        // Frames that the stride leaves out are not heard: a slow camera sends one a second.
+        reopen.silence += Duration::from_secs(stride.saturating_sub(1) as u64);
         let shared = Arc::new(Shared {
             places: Mutex::new(inputs.iter().map(|_| Place::default()).collect()),
             news: Condvar::new(),
