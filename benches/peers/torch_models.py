@@ -283,9 +283,9 @@ class Loss:
 class TrainStep:
     """Forward, loss, backward, clipping to norm 10, SGD with Nesterov momentum in three groups, average of weights."""
 
-    def __init__(self, case, channels_last=False):
+    def __init__(self, case, channels_last=False, dtype=torch.float32):
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
-        self.net = Detector.from_case(case).train().to(memory_format=self.layout)
+        self.net = Detector.from_case(case).train().to(dtype=dtype, memory_format=self.layout)
         self.loss = Loss(case)
         norms = {id(m.weight) for m in self.net.modules() if isinstance(m, nn.BatchNorm2d)}
         named = list(self.net.named_parameters())
