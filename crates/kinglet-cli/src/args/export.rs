@@ -100,7 +100,7 @@ pub struct ExportArgs {
     /// Write the ONNX file without running it
     #[arg(long, help_heading = "Verification")]
     pub no_verify: bool,
-    /// Images to compare with: an image, a folder, a pattern or a .txt list [default: drawn ones]
+    /// Images to compare with: an image, a folder, a pattern or a .txt list [default: validation images of the training, or drawn ones]
     #[arg(long, value_name = "SOURCE", conflicts_with_all = ["data", "no_verify"], help_heading = "Verification")]
     pub source: Option<String>,
     /// A data set whose validation images to compare with

@@ -11,7 +11,7 @@ use kinglet_nn::{Model, least_logit};
 use kinglet_spec::ResolveOptions;
 use kinglet_tensor::ops::{ConvUnit, Op};
 use kinglet_tensor::{Mode, Session};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Side of the pictures that random parameters are calibrated with: small, not to show in the memory that is measured.
 const CALIBRATION_SIDE: usize = 64;
@@ -26,6 +26,8 @@ pub(crate) struct ChosenModel {
     pub names: Vec<String>,
     /// Image side of the training, or the usual one.
     pub img: usize,
+    /// The data set of the training, as it was named.
+    pub data: Option<PathBuf>,
     /// Name without folder and extension.
     pub stem: String,
     /// Whether the parameters come from weights.
@@ -43,6 +45,7 @@ pub(crate) fn choose(choice: &ModelChoice, default: Option<&str>, printer: &Prin
             model: loaded.model,
             names: loaded.names,
             img: loaded.img,
+            data: loaded.options.map(|options| options.data),
             stem: stem(path),
             trained: true,
         });
@@ -56,7 +59,8 @@ pub(crate) fn choose(choice: &ModelChoice, default: Option<&str>, printer: &Prin
     model.spec.warnings.iter().for_each(|warning| printer.say(&warning.to_string()));
     model.params.initialise(0);
     calibrate(&mut model)?;
-    Ok(ChosenModel { model, names: Vec::new(), img: USUAL_SIDE, stem: stem(Path::new(&found.file)), trained: false })
+    let stem = stem(Path::new(&found.file));
+    Ok(ChosenModel { model, names: Vec::new(), img: USUAL_SIDE, data: None, stem, trained: false })
 }
 
 /// Gives BatchNorm the statistics of a few drawn pictures. With those of a fresh model the values fade from layer to layer

@@ -91,7 +91,7 @@ fn onnx(args: &ExportArgs, chosen: &ChosenModel, printer: &Printer) -> Result<se
         write_file(&path, &bytes)?;
         None
     } else {
-        let pictures = verification::pictures(args, printer)?;
+        let pictures = verification::pictures(args, chosen.data.as_deref(), printer)?;
         let check =
             |temporary: &Path| verification::check(temporary, &path, &chosen.model, &options, &pictures, printer);
         Some(write_checked(&path, &bytes, check)?)

@@ -21,27 +21,31 @@ const PICTURES: usize = 4;
 /// Pictures that are drawn where none are named.
 const DRAWN: usize = 3;
 
-/// The user's pictures, evenly chosen, or drawn ones.
+/// The pictures that are named, evenly chosen; where none are, those of `trained_on`, the data set of the training, or where that is not
+/// there any more, drawn ones.
 ///
 /// # Errors
 /// Nothing there, or a picture that cannot be read.
-pub(crate) fn pictures(args: &ExportArgs, printer: &Printer) -> Result<Vec<(String, Image)>, CliError> {
+pub(crate) fn pictures(
+    args: &ExportArgs,
+    trained_on: Option<&Path>,
+    printer: &Printer,
+) -> Result<Vec<(String, Image)>, CliError> {
     let paths: Vec<PathBuf> = match (&args.source, &args.data) {
         (Some(source), _) => {
             let (sources, notes) = sources::images(source)?;
             notes.iter().for_each(|note| printer.warn(note));
             sources.into_iter().map(|source| source.path).collect()
         }
-        (None, Some(file)) => {
-            let source = Source::open(file)?;
-            let split = if source.has(Split::Val) { Split::Val } else { Split::Train };
-            let set = Dataset::scan(source, split, ScanOptions::default(), &NoProgress)?;
-            set.samples.into_iter().map(|sample| sample.path).collect()
-        }
-        (None, None) => {
-            let drawn = |i| (format!("drawn {}", i + 1), draw_scene(&mut Rng::for_sample(0, 1, i)).0);
-            return Ok((0..DRAWN).map(drawn).collect());
-        }
+        (None, Some(file)) => validation_images(file)?,
+        (None, None) => match trained_on.filter(|data| data.exists()).map(validation_images) {
+            Some(Ok(paths)) => paths,
+            Some(Err(error)) => {
+                printer.warn(&format!("compared with drawn pictures, not with those of the training: {error}"));
+                return Ok(drawn());
+            }
+            None => return Ok(drawn()),
+        },
     };
     if paths.is_empty() {
         return Err(CliError::input("no image to compare with; name others with --source, or write --no-verify"));
@@ -55,6 +59,17 @@ pub(crate) fn pictures(args: &ExportArgs, printer: &Printer) -> Result<Vec<(Stri
             Ok((name, decoded.image))
         })
         .collect()
+}
+
+fn validation_images(data: &Path) -> Result<Vec<PathBuf>, CliError> {
+    let source = Source::open(data)?;
+    let split = if source.has(Split::Val) { Split::Val } else { Split::Train };
+    let set = Dataset::scan(source, split, ScanOptions::default(), &NoProgress)?;
+    Ok(set.samples.into_iter().map(|sample| sample.path).collect())
+}
+
+fn drawn() -> Vec<(String, Image)> {
+    (0..DRAWN).map(|i| (format!("drawn {}", i + 1), draw_scene(&mut Rng::for_sample(0, 1, i)).0)).collect()
 }
 
 /// Runs a written file and prints the comparison.

@@ -219,6 +219,15 @@ fn an_interrupted_run_says_how_to_go_on() {
 }
 
 #[test]
+fn an_export_is_compared_on_the_images_of_its_training() {
+    let line = format!("export --weights {BEST} --img 64 --output exported");
+    let ran = kinglet(trained(), &line).ok();
+    assert!(ran.stdout.contains("compared with") && !ran.stdout.contains("drawn 1"), "{}", ran.all());
+    let shown: Vec<String> = files(&trained().join("data/images/val"));
+    assert!(shown.iter().any(|name| ran.stdout.contains(name.as_str())), "{}", ran.all());
+}
+
+#[test]
 fn finished_runs_are_not_resumed() {
     let ran = kinglet(trained(), &format!("train --resume {LAST}"));
     assert_eq!(ran.code, 1, "{}", ran.all());
