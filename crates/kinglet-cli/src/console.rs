@@ -49,11 +49,6 @@ impl<'a> Console<'a> {
         }
     }
 
-    /// Names the run folder, once a resumed run has told it.
-    pub fn set_folder(&mut self, folder: &Path) {
-        self.folder = folder.to_owned();
-    }
-
     /// Time left of the run, from the epochs done and the one under way.
     fn run_left(&self, batch: &BatchDone, in_epoch: Duration) -> Duration {
         let share = (batch.batch + 1) as f64 / batch.batches.max(1) as f64;

@@ -63,11 +63,6 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    /// Names the run folder, once a resumed run has told it.
-    pub fn set_run(&mut self, run: RunDir) {
-        self.run = run;
-    }
-
     /// The first thing that could not be written, if any.
     pub fn take_failure(&mut self) -> Option<CliError> {
         self.failure.take()

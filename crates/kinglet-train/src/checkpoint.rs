@@ -120,7 +120,7 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
 }
 
 /// The folder of the run that a checkpoint is of: that of its `weights`, or where it lies alone, its own.
-pub(crate) fn run_folder(checkpoint: &Path) -> PathBuf {
+pub fn run_folder(checkpoint: &Path) -> PathBuf {
     let own = match checkpoint.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
         // Named from within its folder, whose own name is not in the path.

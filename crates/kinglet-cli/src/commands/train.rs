@@ -19,6 +19,7 @@ use kinglet_data::{Format, Source};
 use kinglet_eval::report_table;
 use kinglet_runtime::raised;
 use kinglet_spec::ResolveOptions;
+use kinglet_train::checkpoint::run_folder;
 use kinglet_train::events::{Both, Finished};
 use kinglet_train::hyp::{Hyp, with_anchors};
 use kinglet_train::options::TrainOptions;
@@ -105,15 +106,11 @@ fn resume(args: &TrainArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     }
     printer.say(&format!("resuming {}", checkpoint.display()));
     interrupt::listen("this batch");
-    // The folder is known from the checkpoint alone, so the console starts with the likely one.
-    let folder = checkpoint.parent().and_then(Path::parent).unwrap_or(Path::new(".")).to_owned();
+    let run = RunDir::existing(&run_folder(&checkpoint));
     let mut live = Live::open(args.ui.as_ref(), printer)?;
-    let mut console = Console::new(printer, &folder);
-    let mut recorder = Recorder::new(RunDir::existing(&folder), !args.noplots, printer, &interrupt::STOP);
+    let mut console = Console::new(printer, run.path());
+    let mut recorder = Recorder::new(run.clone(), !args.noplots, printer, &interrupt::STOP);
     let trainer = Trainer::resume(&checkpoint, args.epochs, &mut Both(&mut console, &mut recorder))?;
-    let run = RunDir::existing(&trainer.options().dir);
-    console.set_folder(run.path());
-    recorder.set_run(run.clone());
     live.iter_mut().for_each(|live| live.set_folder(run.path()));
     train(trainer, console, recorder, &run, args, live, printer)
 }

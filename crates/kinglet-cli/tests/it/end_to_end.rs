@@ -188,6 +188,13 @@ fn a_renamed_run_goes_on_in_its_own_folder() {
     kinglet(folder.path(), "train --resume runs/train/renamed/weights/last.safetensors --epochs 4").ok();
     assert_eq!(std::fs::read_dir(&other).unwrap().count(), 0);
     assert_eq!(std::fs::read_to_string(run.join("results.csv")).unwrap().lines().count(), 5);
+    // A checkpoint that lies alone: everything goes to its folder.
+    let alone = folder.path().join("kept");
+    std::fs::create_dir(&alone).unwrap();
+    std::fs::copy(trained().join(LAST), alone.join("last.safetensors")).unwrap();
+    kinglet(folder.path(), "train --resume kept/last.safetensors --epochs 4 --noplots").ok();
+    assert_eq!(std::fs::read_to_string(alone.join("results.csv")).unwrap().lines().count(), 2);
+    assert!(alone.join("weights/last.safetensors").is_file() && !folder.path().join("results.csv").exists());
 }
 
 #[test]
