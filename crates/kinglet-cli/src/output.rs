@@ -161,6 +161,22 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_fails_its_check_leaves_nothing_and_touches_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.onnx");
+        let check = |checked: &Path| -> Result<(), CliError> {
+            assert_eq!(std::fs::read(checked).unwrap(), b"new");
+            Err(CliError::input("differs"))
+        };
+        assert!(write_checked(&path, b"new", check).is_err());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        std::fs::write(&path, b"old").unwrap();
+        assert!(write_checked(&path, b"new", check).is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), b"old");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
     fn a_failed_write_names_the_file_and_leaves_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let target = dir.path().join("taken");
