@@ -65,6 +65,25 @@ fn a_set_that_cannot_be_opened_is_an_answer_too() {
 }
 
 #[test]
+fn a_test_split_that_roboflow_names_and_does_not_write_is_a_warning() {
+    let folder = demo();
+    let yaml = folder.path().join("data/data.yaml");
+    let text = fs::read_to_string(&yaml).unwrap();
+    fs::write(&yaml, text.replace("test: images/test", "test: ../nowhere/images")).unwrap();
+    for args in ["data check data", "data stats data", "data convert data --to coco --output coco"] {
+        let ran = kinglet(folder.path(), args).ok();
+        assert!(ran.stderr.contains("`test: ../nowhere/images` not found; tried:"), "{}", ran.all());
+        assert!(ran.stderr.contains("training and validation do without it"), "{}", ran.all());
+    }
+    let value = json(&kinglet(folder.path(), "data check data --json").ok().stdout);
+    assert_eq!((&value["ok"], value["absent"].as_array().unwrap().len()), (&Value::Bool(true), 1));
+    // Without a `val`, nothing can be measured.
+    fs::write(&yaml, text.replace("images/val", "images/nowhere")).unwrap();
+    let ran = kinglet(folder.path(), "data check data");
+    assert!(ran.code == 1 && ran.stdout.contains("images/nowhere` not found"), "{}", ran.all());
+}
+
+#[test]
 fn statistics_come_as_a_table_as_json_and_as_a_picture() {
     let folder = demo();
     let ran = kinglet(folder.path(), "data stats data --plot plots/s.png --json").ok();

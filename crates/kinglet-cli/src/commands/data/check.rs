@@ -37,7 +37,7 @@ pub(super) fn run(args: CheckArgs, printer: &Printer) -> Result<ExitCode, CliErr
         }
         fixed = Some(done);
     }
-    let Opened { sets, errors } = &opened;
+    let Opened { sets, errors, .. } = &opened;
     let mut extra = same_pictures(sets, args.which.workers);
     extra.extend(orphans(sets));
     let mut against = blockers(sets, &extra);
@@ -68,7 +68,7 @@ pub(super) fn run(args: CheckArgs, printer: &Printer) -> Result<ExitCode, CliErr
         against.iter().for_each(|reason| printer.result(&format!("  {reason}")));
     }
     if args.which.json {
-        printer.data(&report(sets, &extra, &against, fit.as_ref(), fixed.as_ref()));
+        printer.data(&report(&opened, &extra, &against, fit.as_ref(), fixed.as_ref()));
     }
     Ok(if against.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(UNFIT) })
 }
@@ -162,7 +162,7 @@ fn level_lines(fit: &LevelFit, model: &str) -> Vec<String> {
 }
 
 fn report(
-    sets: &[Dataset],
+    Opened { sets, absent, .. }: &Opened,
     extra: &[Finding],
     against: &[String],
     fit: Option<&LevelFit>,
@@ -184,6 +184,6 @@ fn report(
         .collect();
     json!({
         "ok": against.is_empty(), "reasons": against, "names": sets.first().map(|set| &set.names), "splits": splits,
-        "across": extra, "levels": fit, "fixed": fixed,
+        "absent": absent, "across": extra, "levels": fit, "fixed": fixed,
     })
 }

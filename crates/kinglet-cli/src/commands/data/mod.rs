@@ -28,13 +28,16 @@ pub fn run(args: DataArgs, printer: &Printer) -> Result<ExitCode, CliError> {
 struct Opened {
     sets: Vec<Dataset>,
     errors: Vec<(Split, DataError)>,
+    /// What is not there and not needed for training.
+    absent: Vec<String>,
 }
 
-/// Scans all splits, telling what was recognised. Nothing but an unusable split is an error here.
+/// Scans all splits, telling what was recognised. Nothing but an unusable split is an error here; a `test` that does not
+/// exist is a warning, since Roboflow names one even where it has written none.
 fn open(which: &Which, printer: &Printer) -> Result<Opened, CliError> {
     let source = Source::open(&which.data)?;
     printer.say(&source.describe());
-    let (mut sets, mut errors) = (Vec::new(), Vec::new());
+    let (mut sets, mut errors, mut absent) = (Vec::new(), Vec::new(), Vec::new());
     for split in Split::ALL.into_iter().filter(|split| source.has(*split)) {
         let options =
             ScanOptions { strict: false, need_labels: false, workers: which.workers, ..ScanOptions::default() };
@@ -43,19 +46,23 @@ fn open(which: &Which, printer: &Printer) -> Result<Opened, CliError> {
         bar.clear();
         match scanned {
             Ok(set) => sets.push(set),
+            Err(error @ DataError::SplitNotFound { .. }) if split == Split::Test && !sets.is_empty() => {
+                absent.push(error.to_string());
+            }
             Err(error) => errors.push((split, error)),
         }
     }
+    absent.iter().for_each(|error| printer.warn(&format!("{error}\n  training and validation do without it")));
     if sets.is_empty() && errors.is_empty() {
         return Err(CliError::input(format!(
             "`{}` names no images; add lines such as `train: images/train` and `val: images/val`",
             which.data.display()
         )));
     }
-    Ok(Opened { sets, errors })
+    Ok(Opened { sets, errors, absent })
 }
 
-/// The splits, all of which must be readable.
+/// The splits that there are, all of which must be readable.
 fn open_all(which: &Which, printer: &Printer) -> Result<Vec<Dataset>, CliError> {
     let mut opened = open(which, printer)?;
     match opened.errors.pop() {
