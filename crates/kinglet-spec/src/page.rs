@@ -2,7 +2,7 @@
 
 use crate::diagnostic::{Diagnostic, Location, Severity};
 use crate::error::SpecError;
-use crate::yaml::{Place, Trouble};
+use crate::yaml::{Place, Trouble, lines};
 use std::sync::Arc;
 
 /// One text with its name.
@@ -14,7 +14,7 @@ pub(crate) struct Page<'a> {
 
 impl<'a> Page<'a> {
     pub(crate) fn new(file: &str, text: &'a str) -> Self {
-        Self { file: file.into(), text, lines: text.lines().collect() }
+        Self { file: file.into(), text, lines: lines(text) }
     }
 }
 

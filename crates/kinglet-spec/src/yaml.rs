@@ -186,9 +186,19 @@ pub(crate) fn parse(text: &str, page: usize) -> Result<Option<Node<'_>>, Trouble
     Ok(root.filter(|n| n.text() != Some("")))
 }
 
+/// The lines of a YAML text as its readers count them: a carriage return alone ends one, too.
+pub(crate) fn lines(text: &str) -> Vec<&str> {
+    text.split_inclusive('\n')
+        .flat_map(|line| {
+            let line = line.strip_suffix('\n').unwrap_or(line);
+            line.strip_suffix('\r').unwrap_or(line).split('\r')
+        })
+        .collect()
+}
+
 fn syntax(text: &str, page: usize, error: &ScanError) -> Trouble {
     let mark = error.marker();
-    let lines: Vec<&str> = text.lines().collect();
+    let lines = lines(text);
     // An error at the end of the text is shown where the text stops.
     let mut here = Place { page, line: mark.line().max(1), column: mark.col() + 1, length: 1 };
     if (here.line > lines.len() || lines.get(here.line - 1).is_some_and(|l| l.trim().is_empty()))
@@ -213,7 +223,7 @@ fn syntax(text: &str, page: usize, error: &ScanError) -> Trouble {
 /// text, the last such line is either where one is missing or where the list that is never closed begins.
 fn unclosed(text: &str, line: usize) -> Option<String> {
     let (mut balance, mut last) = (0i64, None);
-    for (number, content) in text.lines().enumerate() {
+    for (number, content) in lines(text).into_iter().enumerate() {
         let (mut quote, mut before, start) = (None, ' ', balance);
         for c in content.chars() {
             match (quote, c) {
@@ -237,4 +247,16 @@ fn unclosed(text: &str, line: usize) -> Option<String> {
         }
     }
     last.filter(|_| balance > 0).map(|line| format!("a `[` of line {line} is never closed"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::lines;
+
+    #[test]
+    fn every_line_end_counts_once() {
+        assert_eq!(lines("a\nb\r\nc\rd\r\r\n\ne"), ["a", "b", "c", "d", "", "", "e"]);
+        assert_eq!(lines("a\n"), ["a"]);
+        assert!(lines("").is_empty());
+    }
 }
