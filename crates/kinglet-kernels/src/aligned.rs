@@ -1,9 +1,13 @@
-//! Floats aligned to cache lines: vector loads that straddle two lines cost twice.
+//! Floats aligned to cache lines: vector loads that straddle two lines cost twice. Large blocks lie in large pages, where
+//! the system has them for those who ask: a pass over a block of some megabytes else waits for the tables of its pages.
 
 use std::ops::{Deref, DerefMut};
 
 /// Floats of a cache line.
 const LINE: usize = 16;
+/// Bytes of a large page, as they mostly are.
+#[cfg(target_os = "linux")]
+const LARGE_PAGE: usize = 2 << 20;
 
 /// A 64-byte aligned array of `f32`. Its pages are the system's until something writes to them.
 #[derive(Debug, Default)]
@@ -18,6 +22,7 @@ impl AlignedVec {
     pub fn zeros(len: usize) -> AlignedVec {
         // Zeros as the system hands them out; `Vec` writes them itself only for other types.
         let values = vec![0.0f32; len + LINE];
+        ask_for_large_pages(&values);
         let past = values.as_ptr() as usize / size_of::<f32>() % LINE;
         AlignedVec { values, skip: (LINE - past) % LINE }
     }
@@ -31,6 +36,22 @@ impl AlignedVec {
         }
     }
 }
+
+/// Advice to the system, which may have none: nothing depends on what it does.
+#[cfg(target_os = "linux")]
+fn ask_for_large_pages(values: &[f32]) {
+    let bytes = values.as_ptr_range();
+    let first = (bytes.start as usize).next_multiple_of(LARGE_PAGE);
+    let end = bytes.end as usize / LARGE_PAGE * LARGE_PAGE;
+    // Smaller blocks would be rounded up by too large a part of themselves.
+    if end.saturating_sub(first) >= 4 * LARGE_PAGE {
+        // SAFETY: whole pages of `values`; the advice changes no content.
+        unsafe { libc::madvise(first as *mut libc::c_void, end - first, libc::MADV_HUGEPAGE) };
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn ask_for_large_pages(_: &[f32]) {}
 
 impl From<&[f32]> for AlignedVec {
     fn from(values: &[f32]) -> AlignedVec {
@@ -67,7 +88,7 @@ mod tests {
 
     #[test]
     fn it_is_aligned_when_made_copied_and_grown() {
-        for len in [0, 1, 15, 16, 17, 1000] {
+        for len in [0, 1, 15, 16, 17, 1000, 3 << 20] {
             let mut a = AlignedVec::zeros(len);
             a.iter_mut().enumerate().for_each(|(i, v)| *v = i as f32);
             let b = a.clone();

@@ -3,45 +3,38 @@
 //! Fresh pages cost more than the arithmetic on many of these shapes, so the block stays from step to step. Where each
 //! buffer lies is planned beforehand (see `plan`).
 
+use kinglet_kernels::AlignedVec;
+
 /// Floats in a 64-byte cache line.
 pub(crate) const LINE: usize = 16;
 
 /// A block of floats that only grows.
 #[derive(Debug, Default)]
-pub(crate) struct Arena {
-    /// Zeroed by the system page by page as they are first used.
-    floats: Vec<f32>,
-    /// The first float on a cache line's boundary.
-    start: usize,
-    len: usize,
-}
+pub(crate) struct Arena(AlignedVec);
 
 impl Arena {
     /// Makes room for `len` floats. What it held is lost where it has to grow.
     pub fn reserve(&mut self, len: usize) {
-        if self.len < len {
+        if self.0.len() < len {
             // The old block goes first: the two together may be more than there is.
             *self = Arena::default();
-            let floats = vec![0.0f32; len + LINE];
-            let start = floats.as_ptr().align_offset(LINE * 4).min(LINE);
-            *self = Arena { floats, start, len };
+            *self = Arena(AlignedVec::zeros(len));
         }
     }
 
     /// The first float.
     pub fn base(&mut self) -> *mut f32 {
-        // SAFETY: `start <= LINE`, and there are `LINE` floats more than `len`; an empty vector has `start` 0.
-        unsafe { self.floats.as_mut_ptr().add(self.start) }
+        self.0.as_mut_ptr()
     }
 
     /// All floats.
     pub fn floats(&self) -> &[f32] {
-        &self.floats[self.start..self.start + self.len]
+        &self.0
     }
 
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        self.len * 4
+        self.0.len() * 4
     }
 }
 
