@@ -321,6 +321,9 @@ pub fn conv_backward_weight(s: &ConvShape, x: &[f32], dy: &[f32], dweight: &mut 
     if s.is_depthwise() {
         return depthwise::backward(s, Rows::Whole(x), &[], dy, Some(dweight), None);
     }
+    if winograd::pays(s) {
+        return winograd::weight_gradient(s, x, dy, dweight);
+    }
     let group_weights = s.weight_len() / s.groups;
     for g in 0..s.groups {
         let p = forward_problem(s, g);

@@ -394,6 +394,23 @@ unsafe fn add_tile(
     });
 }
 
+/// Adds the rows' `dz^T * x` to `c`, the sums of a 1x1 convolution of shape `s`.
+///
+/// # Safety
+/// `c` has `c_out` rows of `ld` floats, whole vectors that hold `c_in`, and nobody else uses them.
+///
+/// # Panics
+/// If a slice has another length than the shape says.
+pub(super) unsafe fn add_product(s: &ConvShape, x: &[f32], dz: &[f32], c: *mut f32, ld: usize) {
+    assert_eq!((x.len(), dz.len()), (s.input_len(), s.output_len()), "lengths of {s:?}");
+    let plan = Plan::new(forward_problem(s, 0), row_target(s.c_out));
+    let runs = runs(&plan, lanes());
+    for tile in 0..plan.tiles() {
+        // SAFETY: the caller's promise.
+        unsafe { add_tile(&plan, tile, x, dz, &runs, 0..panel_count(ld / lanes()), c, ld) };
+    }
+}
+
 /// Sums of `dz^T * x` over rows that come chunk by chunk, with a part for every task.
 pub(crate) struct ProductSums {
     partial: AlignedVec,
@@ -419,16 +436,8 @@ impl ProductSums {
     /// No other thread adds to the same part.
     pub unsafe fn add(&self, task: usize, s: &ConvShape, x: &[f32], dz: &[f32]) {
         assert!(task < self.tasks && s.c_out == self.n && s.c_in == self.k, "{s:?} fits the sums");
-        assert_eq!(dz.len(), s.output_len(), "output length of {s:?}");
-        let plan = Plan::new(forward_problem(s, 0), row_target(self.n));
-        let runs = runs(&plan, lanes());
-        for tile in 0..plan.tiles() {
-            // SAFETY: the caller's promise.
-            unsafe {
-                let c = self.out.get().add(task * self.n * self.ld);
-                add_tile(&plan, tile, x, dz, &runs, 0..panel_count(self.ld / lanes()), c, self.ld);
-            }
-        }
+        // SAFETY: the caller's promise, and there are `tasks` parts.
+        unsafe { add_product(s, x, dz, self.out.get().add(task * self.n * self.ld), self.ld) };
     }
 
     /// Adds all parts to the gradient `[n][k]`, in the order of the tasks.

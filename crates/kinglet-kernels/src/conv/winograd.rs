@@ -2,7 +2,7 @@
 //!
 //! Source: Lavin and Gray 2015, arXiv:1509.09308, section 4.3: F(4x4, 3x3). A tile of 6x6 inputs becomes 36 values a
 //! channel, each of the 36 is a matrix product over channels, and these become 4x4 outputs. The error is some 1e-6 of the
-//! largest value: for outputs and for gradients by the input. Gradients by the weight are computed directly.
+//! largest value, for outputs and for gradients by the input; gradients by the weight are in `weight`.
 //!
 //! At stride 2 the pixels of a row that meet the outer taps and those that meet the middle one are apart. For four outputs the
 //! former are a convolution of two taps, F(4, 2) at the points 0, 1, -1, 2 and infinity, and the latter are products as
@@ -17,6 +17,8 @@
 // The points and their powers are exact in f32.
 #![allow(clippy::cast_possible_truncation)]
 
+mod weight;
+
 use std::sync::OnceLock;
 
 use super::gemm::{Tile, gemm_tile, lanes, panel_count};
@@ -27,6 +29,8 @@ use crate::infer::finish::finish;
 use crate::simd::Simd;
 use crate::threads::{SendPtr, parallel_for};
 use crate::{Activation, ConvShape, dispatch};
+
+pub(crate) use weight::weight_gradient;
 
 /// Different weights of the points of one dimension, and of a tile.
 const KINDS: usize = 6;
@@ -270,7 +274,7 @@ impl Winograd {
                     let (v, m) = (s.strip.as_mut_ptr(), s.pack_b.as_mut_ptr());
                     // SAFETY: the buffers hold `count` tiles; the caller's promise; tasks write different tiles.
                     unsafe {
-                        self.load(maps, first, 0..count, count, v);
+                        self.load(maps.x, maps.x_ld, first, 0..count, count, v);
                         for kind in 0..WEIGHTS {
                             self.multiply(weights, kind, 0..self.panels(), count, v, m, s);
                         }
@@ -293,7 +297,7 @@ impl Winograd {
                         let v = SendPtr(maps.work);
                         let m = SendPtr(maps.work.add(count * points * c_in));
                         let tasks = count.div_ceil(some);
-                        parallel_for(tasks, |i| self.load(maps, first, part(i), count, v.get()));
+                        parallel_for(tasks, |i| self.load(maps.x, maps.x_ld, first, part(i), count, v.get()));
                         parallel_for(WEIGHTS * splits, |i| {
                             // The last kinds have the most points: first, so that no thread is left with them.
                             let (kind, split) = (WEIGHTS - 1 - i / splits, i % splits);
@@ -321,7 +325,15 @@ impl Winograd {
     ///
     /// # Safety
     /// As [`Self::run`], and `v` is long enough; no one else touches these tiles of `v`.
-    unsafe fn load(&self, maps: &Maps, first: usize, range: std::ops::Range<usize>, count: usize, v: *mut f32) {
+    unsafe fn load(
+        &self,
+        x: *const f32,
+        x_ld: usize,
+        first: usize,
+        range: std::ops::Range<usize>,
+        count: usize,
+        v: *mut f32,
+    ) {
         let s = &self.s;
         let [h, w] = s.input;
         for t in range {
@@ -336,18 +348,18 @@ impl Winograd {
             let (rows, columns) = (inside(top, h), inside(left, w));
             // SAFETY: rows and columns lie in the map.
             unsafe {
-                let y = (top + rows[0] as isize) as usize;
-                let x = (left + columns[0] as isize) as usize;
+                let y_at = (top + rows[0] as isize) as usize;
+                let x_at = (left + columns[0] as isize) as usize;
                 let from = if rows[0] == rows[1] || columns[0] == columns[1] {
                     std::ptr::null()
                 } else {
-                    maps.x.add(((image * h + y) * w + x) * maps.x_ld)
+                    x.add(((image * h + y_at) * w + x_at) * x_ld)
                 };
                 let to = v.add(t * s.c_in);
                 transform_input(&Inputs {
                     side: side as usize,
                     x: from,
-                    x_step: [w * maps.x_ld, maps.x_ld],
+                    x_step: [w * x_ld, x_ld],
                     rows,
                     columns,
                     c: s.c_in,
