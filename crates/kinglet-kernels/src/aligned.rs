@@ -3,28 +3,35 @@
 
 use std::ops::{Deref, DerefMut};
 
-/// Floats of a cache line.
-const LINE: usize = 16;
+/// Bytes of a cache line.
+const LINE: usize = 64;
 /// Bytes of a large page, as they mostly are.
-#[cfg(target_os = "linux")]
 const LARGE_PAGE: usize = 2 << 20;
+/// Bytes of a block that lies in large pages.
+const MANY: usize = 4 * LARGE_PAGE;
 
 /// A 64-byte aligned array of `f32`. Its pages are the system's until something writes to them.
 #[derive(Debug, Default)]
 pub struct AlignedVec {
     values: Vec<f32>,
-    /// Floats before the first cache line.
+    /// Floats before the first that counts, and how many count.
     skip: usize,
+    len: usize,
 }
 
 impl AlignedVec {
     /// `len` zeros.
     pub fn zeros(len: usize) -> AlignedVec {
+        // A block of many large pages begins at one. What is skipped before costs no memory: nothing touches it.
+        let unit = if len * size_of::<f32>() >= MANY { LARGE_PAGE } else { LINE } / size_of::<f32>();
         // Zeros as the system hands them out; `Vec` writes them itself only for other types.
-        let values = vec![0.0f32; len + LINE];
-        ask_for_large_pages(&values);
-        let past = values.as_ptr() as usize / size_of::<f32>() % LINE;
-        AlignedVec { values, skip: (LINE - past) % LINE }
+        let values = vec![0.0f32; len.next_multiple_of(unit) + unit];
+        let past = values.as_ptr() as usize / size_of::<f32>() % unit;
+        let block = AlignedVec { values, skip: (unit - past) % unit, len };
+        if len * size_of::<f32>() >= MANY {
+            ask_for_large_pages(&block.values[block.skip..][..len.next_multiple_of(unit)]);
+        }
+        block
     }
 
     /// Makes it at least `len` long, with zeros after what it holds.
@@ -40,14 +47,8 @@ impl AlignedVec {
 /// Advice to the system, which may have none: nothing depends on what it does.
 #[cfg(target_os = "linux")]
 fn ask_for_large_pages(values: &[f32]) {
-    let bytes = values.as_ptr_range();
-    let first = (bytes.start as usize).next_multiple_of(LARGE_PAGE);
-    let end = bytes.end as usize / LARGE_PAGE * LARGE_PAGE;
-    // Smaller blocks would be rounded up by too large a part of themselves.
-    if end.saturating_sub(first) >= 4 * LARGE_PAGE {
-        // SAFETY: whole pages of `values`; the advice changes no content.
-        unsafe { libc::madvise(first as *mut libc::c_void, end - first, libc::MADV_HUGEPAGE) };
-    }
+    // SAFETY: whole pages; the advice changes no content.
+    unsafe { libc::madvise(values.as_ptr() as *mut libc::c_void, size_of_val(values), libc::MADV_HUGEPAGE) };
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -70,21 +71,19 @@ impl Clone for AlignedVec {
 impl Deref for AlignedVec {
     type Target = [f32];
     fn deref(&self) -> &[f32] {
-        let end = self.values.len().saturating_sub(LINE - self.skip);
-        &self.values[self.skip.min(end)..end]
+        &self.values[self.skip..self.skip + self.len]
     }
 }
 
 impl DerefMut for AlignedVec {
     fn deref_mut(&mut self) -> &mut [f32] {
-        let end = self.values.len().saturating_sub(LINE - self.skip);
-        &mut self.values[self.skip.min(end)..end]
+        &mut self.values[self.skip..self.skip + self.len]
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::AlignedVec;
+    use super::{AlignedVec, LARGE_PAGE, LINE, MANY};
 
     #[test]
     fn it_is_aligned_when_made_copied_and_grown() {
@@ -95,7 +94,8 @@ mod tests {
             assert_eq!(*a, *b);
             a.grow(2 * len);
             for v in [&a, &b] {
-                assert!(v.is_empty() || (v.as_ptr() as usize).is_multiple_of(64));
+                let unit = if 4 * v.len() >= MANY { LARGE_PAGE } else { LINE };
+                assert!(v.is_empty() || (v.as_ptr() as usize).is_multiple_of(unit));
             }
             assert_eq!((a.len(), b.len()), (2 * len, len));
             assert_eq!(a[..len], *b);

@@ -9,8 +9,8 @@ use crate::program::{Kernel, Program, Step};
 use crate::weights::{Form, Weights};
 use kinglet_kernels::elementwise::Padding;
 use kinglet_kernels::infer::{
-    Affine, Dense, Depthwise, DetectConv, Expand, Focus, Gate, Place, Plain, Pool, Repeat, Scale, Squeeze, Sum,
-    Winograd, ZeroBorder,
+    Affine, Dense, Depthwise, DetectConv, Expand, Focus, Gate, Place, Plain, Pool, Project, Repeat, Scale, Squeeze,
+    Sum, Winograd, ZeroBorder,
 };
 use kinglet_kernels::pooling::PoolShape;
 use kinglet_kernels::{Activation, ConvShape};
@@ -36,6 +36,8 @@ enum Role {
 struct Draft {
     node: usize,
     op: &'static str,
+    /// The depthwise convolution before a projection: `node` is the projection then.
+    depthwise: Option<usize>,
     /// The node of the convolution before a depthwise one.
     expand: Option<usize>,
     /// The squeeze-and-excite whose gate a convolution applies.
@@ -139,12 +141,24 @@ impl<'a> Compiler<'a> {
             match self.op(node) {
                 Some(Op::ConvUnit(_)) => {
                     let input = self.input(node, 0);
-                    let expands = self.conv(input).is_some_and(|(_, s)| s.is_pointwise())
-                        && self.graph.nodes()[input].inputs.len() == 1
+                    let alone = self.graph.nodes()[input].inputs.len() == 1
                         && self.private(input)
                         && self.roles[input] == Role::Step;
-                    // The pointwise convolution must not itself wait for a gate.
-                    if self.depthwise(node).is_some() && expands && self.gate_of(input).is_none() {
+                    let takes = match (self.depthwise(node), self.depthwise(input)) {
+                        // The convolution before must not itself wait for a gate.
+                        (Some(_), _) => {
+                            let expands = |(_, s): (&ConvUnit, ConvShape)| Depthwise::takes_expand(&s);
+                            self.conv(input).is_some_and(expands) && self.gate_of(input).is_none()
+                        }
+                        (None, Some((_, before))) => {
+                            let projects = |(_, s): (&ConvUnit, ConvShape)| {
+                                Depthwise::takes_project(&before, self.absorbed_by(input).is_some(), &s)
+                            };
+                            !self.is_detect(node) && self.conv(node).is_some_and(projects)
+                        }
+                        (None, None) => false,
+                    };
+                    if alone && takes {
                         self.roles[input] = Role::Absorbed;
                     }
                 }
@@ -164,15 +178,18 @@ impl<'a> Compiler<'a> {
             if self.roles[node] == Role::Absorbed {
                 continue;
             }
-            let plain = Draft { node, op: "", expand: None, gate: None, copy: None, add: false };
+            let plain = Draft { node, op: "", depthwise: None, expand: None, gate: None, copy: None, add: false };
             let draft = match self.op(node).expect("only the first node is the input") {
                 Op::ConvUnit(_) => {
-                    let input = self.input(node, 0);
+                    let before = self.absorbed_by(node);
                     if self.depthwise(node).is_some() {
-                        let expand = (self.roles[input] == Role::Absorbed).then_some(input);
                         let add = self.graph.nodes()[node].inputs.len() > 1;
-                        let op = if expand.is_some() { "expand + depthwise" } else { "depthwise" };
-                        Draft { op, expand, add, ..plain }
+                        let op = if before.is_some() { "conv + depthwise" } else { "depthwise" };
+                        Draft { op, expand: before, add, ..plain }
+                    } else if let Some(depthwise) = before {
+                        let expand = self.absorbed_by(depthwise);
+                        let op = if expand.is_some() { "conv + depthwise + conv" } else { "depthwise + conv" };
+                        Draft { op, depthwise: before, expand, ..plain }
                     } else {
                         let gate = self.gate_of(node);
                         Draft { op: if gate.is_some() { "gate + conv" } else { "conv" }, gate, ..plain }
@@ -190,6 +207,12 @@ impl<'a> Compiler<'a> {
             };
             self.drafts.push(draft);
         }
+    }
+
+    /// The convolution before this one where it is part of the same step.
+    fn absorbed_by(&self, conv: usize) -> Option<usize> {
+        let input = self.input(conv, 0);
+        (self.roles[input] == Role::Absorbed).then_some(input)
     }
 
     /// The squeeze-and-excite that a convolution's input is gated by.
@@ -249,7 +272,7 @@ impl<'a> Compiler<'a> {
             return vec![self.input(d.node, position)];
         }
         let mut reads: Vec<usize> = self.graph.nodes()[d.node].inputs.iter().map(|v| v.index()).collect();
-        let source = d.expand.unwrap_or(d.gate.unwrap_or(d.node));
+        let source = d.expand.or(d.depthwise).or(d.gate).unwrap_or(d.node);
         if source != d.node {
             reads[0] = self.input(source, 0);
         }
@@ -258,7 +281,7 @@ impl<'a> Compiler<'a> {
 
     /// The convolutions with the form in which their steps need the weights.
     fn convolutions(&self) -> Vec<(Form, ConvShape, &'a ConvUnit)> {
-        let nodes = self.drafts.iter().flat_map(|d| d.expand.into_iter().chain([d.node]));
+        let nodes = self.drafts.iter().flat_map(|d| d.expand.into_iter().chain(d.depthwise).chain([d.node]));
         let form = |node: usize| {
             let (unit, s) = self.conv(node)?;
             let form = match () {
@@ -360,17 +383,24 @@ impl<'a> Compiler<'a> {
                 push(d.op, 0, Kernel::Repeat(Repeat::new([from.n, from.h, from.w], 1, x, y)));
                 continue;
             }
-            let macs = node.macs + d.expand.map_or(0, |e| self.graph.nodes()[e].macs);
+            let absorbed = d.expand.into_iter().chain(d.depthwise);
+            let macs = node.macs + absorbed.map(|n| self.graph.nodes()[n].macs).sum::<u64>();
             match node.op.as_ref().expect("only the first node is the input") {
-                Op::ConvUnit(unit) if self.depthwise(d.node).is_some() => {
-                    let (_, s) = self.depthwise(d.node).expect("just asked");
+                Op::ConvUnit(_) if self.depthwise(d.depthwise.unwrap_or(d.node)).is_some() => {
+                    let (unit, s) = self.depthwise(d.depthwise.unwrap_or(d.node)).expect("just asked");
                     let expand = d.expand.map(|e| {
-                        let (unit, _) = self.conv(e).expect("an absorbed node is a convolution");
+                        let (unit, shape) = self.conv(e).expect("an absorbed node is a convolution");
                         let (weights, bias) = weights.dense(unit);
-                        Expand { weights, bias, activation: unit.activation }
+                        Expand { shape, weights, bias, activation: unit.activation }
+                    });
+                    let project = d.depthwise.map(|_| {
+                        let (unit, _) = self.conv(d.node).expect("it projects");
+                        let (weights, bias) = weights.dense(unit);
+                        let residual = reads.get(1).map(|&r| place(r));
+                        Project { weights, bias, activation: unit.activation, residual }
                     });
                     let taps = weights.depthwise(unit);
-                    let mut step = Depthwise::new(&s, taps, unit.activation, x, place(d.node), expand);
+                    let mut step = Depthwise::new(&s, taps, unit.activation, x, place(d.node), expand, project);
                     let sums = self.uses[d.node].iter().filter_map(|&n| squeezed[n]).find(|q| q.summed);
                     if let Some(q) = sums {
                         step = step.with_sums(regions[q.sums].at);

@@ -5,6 +5,7 @@
 //! the input at `stride * j + tap`.
 
 use std::cell::Cell;
+use std::ops::Range;
 
 use super::gemm::{Block, Segment};
 use crate::AlignedVec;
@@ -68,6 +69,18 @@ pub(crate) struct Problem {
     pub out_ld: usize,
     pub out_c0: usize,
     pub c_out: usize,
+}
+
+impl Problem {
+    /// Length of the reduction.
+    fn k(&self) -> usize {
+        self.axes[0].taps.len() * self.axes[1].taps.len() * self.c_in
+    }
+
+    /// Whether no window leaves the input: rows need no padded copy.
+    fn direct(&self) -> bool {
+        self.k() == 0 || self.axes.iter().all(Axis::inside)
+    }
 }
 
 /// A problem cut into tiles.
@@ -139,8 +152,7 @@ impl Plan {
             });
         }
         let [ay, ax] = &p.axes;
-        let k = ay.taps.len() * ax.taps.len() * p.c_in;
-        let direct = k == 0 || (ay.inside() && ax.inside());
+        let direct = p.direct();
         let width = |n: usize| (n - 1) * ax.stride + ax.span();
         let height = |n: usize| (n - 1) * ay.stride + ay.span();
 
@@ -166,8 +178,15 @@ impl Plan {
                 tn -= 1;
             }
         }
-        let strip = [height(ty), width(tx)];
-        let size = [tn, ty, tx];
+        Plan::with_size(p, [tn, ty, tx])
+    }
+
+    /// Cuts `p` into tiles of `size` outputs: images, rows, columns.
+    pub fn with_size(p: Problem, size: [usize; 3]) -> Plan {
+        let [ay, ax] = &p.axes;
+        let [tn, ty, tx] = size;
+        let (k, direct) = (p.k(), p.direct());
+        let strip = [(ty - 1) * ay.stride + ay.span(), (tx - 1) * ax.stride + ax.span()];
         let count = [p.batch.div_ceil(tn), ay.count.div_ceil(ty), ax.count.div_ceil(tx)];
 
         let (row, pixel) = if direct { (ax.in_len * p.in_ld, p.in_ld) } else { (strip[1] * p.c_in, p.c_in) };
@@ -217,17 +236,35 @@ impl Plan {
     pub unsafe fn load_from(&self, tile: usize, x: *const f32, s: &mut Scratch) -> *const f32 {
         let p = &self.p;
         let [ay, ax] = &p.axes;
-        let (n0, y0, x0) = {
-            let rest = tile / self.count[2];
-            let (n, y, x) = (rest / self.count[1], rest % self.count[1], tile % self.count[2]);
-            (n * self.size[0], y * self.size[1], x * self.size[2])
-        };
-        let n1 = (n0 + self.size[0]).min(p.batch);
-        let y1 = (y0 + self.size[1]).min(ay.count);
-        let x1 = (x0 + self.size[2]).min(ax.count);
-
-        s.a_off.clear();
+        let rest = tile / self.count[2];
+        let at = [rest / self.count[1], rest % self.count[1], tile % self.count[2]];
+        let [images, rows, columns] = std::array::from_fn(|i| {
+            let first = at[i] * self.size[i];
+            first..(first + self.size[i]).min([p.batch, ay.count, ax.count][i])
+        });
         s.y_off.clear();
+        for n in images.clone() {
+            for y in rows.clone() {
+                let (oy, ox) = (ay.start + y * ay.step, ax.start + columns.start * ax.step);
+                let o = ((n * ay.out_len + oy) * ax.out_len + ox) * p.out_ld + p.out_c0;
+                s.y_off.extend((0..columns.len()).map(|j| o + j * ax.step * p.out_ld));
+            }
+        }
+        // SAFETY: the caller's promise.
+        unsafe { self.load_part([images, rows, columns], x, s) }
+    }
+
+    /// Fills the row offsets of these outputs (images, rows, columns; no more of each than a tile has) into the returned
+    /// pointer's array.
+    ///
+    /// # Safety
+    /// As [`Self::load_from`].
+    pub unsafe fn load_part(&self, part: [Range<usize>; 3], x: *const f32, s: &mut Scratch) -> *const f32 {
+        let p = &self.p;
+        let [ay, ax] = &p.axes;
+        debug_assert!(part.iter().zip(self.size).all(|(part, size)| part.len() <= size), "{part:?} of {:?}", self.size);
+        let [Range { start: n0, end: n1 }, Range { start: y0, end: y1 }, Range { start: x0, end: x1 }] = part;
+        s.a_off.clear();
         let (base_y, base_x, row, image, pixel) = if self.direct {
             (ay.low(), ax.low(), ax.in_len * p.in_ld, ay.in_len * ax.in_len * p.in_ld, p.in_ld)
         } else {
@@ -239,11 +276,7 @@ impl Plan {
                 let iy = if self.k == 0 { 0 } else { (ay_j * ay.stride) as isize + base_y };
                 let ix = if self.k == 0 { 0 } else { (ax_j * ax.stride) as isize + base_x };
                 let a = an * image + iy as usize * row + ix as usize * pixel + if self.direct { p.in_c0 } else { 0 };
-                let oy = ay.start + y * ay.step;
-                let ox = ax.start + x0 * ax.step;
-                let o = ((n * ay.out_len + oy) * ax.out_len + ox) * p.out_ld + p.out_c0;
                 s.a_off.extend((0..x1 - x0).map(|j| a + j * ax.stride * pixel));
-                s.y_off.extend((0..x1 - x0).map(|j| o + j * ax.step * p.out_ld));
             }
         }
         if self.direct {

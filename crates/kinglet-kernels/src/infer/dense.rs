@@ -17,7 +17,7 @@ use crate::{Activation, ConvShape, activation, dispatch};
 /// Multiply-adds that are not worth waking another thread for.
 pub(super) const SMALL: usize = 64 * 1024;
 /// Tasks that a convolution is cut into where it has enough work.
-const TASKS: usize = 8;
+pub(super) const TASKS: usize = 8;
 
 /// A gate on the input: `[n, c_in]` factors in the arena, then an activation.
 #[derive(Debug, Clone, Copy)]
@@ -72,6 +72,12 @@ pub(super) fn row_target(k: usize, n: usize) -> usize {
     (floats / (k.min(288) + n).max(1)).clamp(48, 384) / 12 * 12
 }
 
+/// Rows that pass through all columns before the next ones, for so many floats of packed weights: those that fit the
+/// first-level cache are passed for every few rows, so that outputs are written in one sweep.
+pub(super) fn row_chunk(weights: usize) -> usize {
+    if weights <= 4096 { 24 } else { usize::MAX / 2 }
+}
+
 impl Dense {
     /// Prepares the convolution of the map at `x` into `y`. `bias` comes from [`padded_bias`].
     ///
@@ -120,8 +126,7 @@ impl Dense {
         let mut end = x.end(x_rows).max(y.end(y_rows));
         end = residual.iter().fold(end, |end, r| end.max(r.end(y_rows)));
         end = gate.iter().fold(end, |end, g| end.max(g.at + s.batch * s.c_in));
-        // Weights that fit the first-level cache are passed for every few rows, so that outputs are written in one sweep.
-        let row_chunk = if k * columns <= 4096 { 24 } else { usize::MAX / 2 };
+        let row_chunk = row_chunk(k * columns);
         let small = work * s.groups < SMALL;
         let (pixels, c_in) = (s.input[0] * s.input[1], s.c_in);
         Dense {

@@ -16,7 +16,7 @@ mod winograd;
 
 pub use crate::conv::winograd::WinogradWeights;
 pub use dense::{Dense, Gate, padded_bias};
-pub use depthwise::{Depthwise, Expand, Taps};
+pub use depthwise::{Depthwise, Expand, Project, Taps};
 pub use detect::{DetectConv, DetectWeights};
 pub use maps::{Affine, Focus, Pool, Repeat, Sum, ZeroBorder};
 pub use plain::{Plain, Work};

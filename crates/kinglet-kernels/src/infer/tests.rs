@@ -139,7 +139,11 @@ fn taps_of_other_vectors_are_refused() {
         let mut made = made.borrow_mut();
         let mut bench = Bench::new();
         let [px, py] = [0, 1].map(|_| bench.place(16, 7, 0));
-        made.push((lanes(), Depthwise::new(&s, Taps::new(&w, None, 7), Activation::Relu, px, py, None), bench.arena));
+        made.push((
+            lanes(),
+            Depthwise::new(&s, Taps::new(&w, None, 7), Activation::Relu, px, py, None, None),
+            bench.arena,
+        ));
         for (of, step, arena) in made.iter_mut() {
             let ran = catch_unwind(AssertUnwindSafe(|| step.run(arena)));
             assert_eq!(ran.is_ok(), *of == lanes(), "taps of {of} lanes, run with {}", lanes());
@@ -323,13 +327,13 @@ fn depthwise_agrees_with_the_reference_with_and_without_expansion() {
                     let (w, b) = (random(6, e.weight_len()), random(7, s.c_in));
                     wide = reference_conv(&e, &x, &w, &b, activations[0]);
                     let weights = Arc::new(PackedConv::new(&e, &w));
-                    Expand { weights, bias: padded_bias(&e, Some(&b)), activation: activations[0] }
+                    Expand { shape: e, weights, bias: padded_bias(&e, Some(&b)), activation: activations[0] }
                 });
                 let want = reference_conv(s, &wide, &w, &b, activations[1]);
                 let parts = Depthwise::parts(s, narrow.is_some());
                 let sums = bench.place(s.batch * parts, s.c_in, 0);
                 let taps = Taps::new(&w, Some(&b), s.c_in);
-                let step = Depthwise::new(s, taps, activations[1], px, py, expand).with_sums(sums.at);
+                let step = Depthwise::new(s, taps, activations[1], px, py, expand, None).with_sums(sums.at);
                 let scratch = sums.at..sums.end(s.batch * parts);
                 let got = bench.run(py, y_rows, scratch, |arena| step.run(arena));
                 close(&got, &want, &format!("{s:?} from {c_in}"));
@@ -343,6 +347,70 @@ fn depthwise_agrees_with_the_reference_with_and_without_expansion() {
                     );
                 }
             }
+        }
+    });
+}
+
+#[test]
+fn depthwise_agrees_with_the_reference_between_two_convolutions() {
+    // The convolution before, the depthwise one, and channels after it.
+    let first = |input: [usize; 2], c, kernel| square(1, input, [3, c], kernel, 2, 1);
+    let wide = |s: &ConvShape, k, stride| {
+        let c = s.c_out;
+        square(s.batch, s.output, [c, c], k, stride, c)
+    };
+    let unpadded = ConvShape::new(2, [23, 30], 3, 12, [3, 4], [2, 1], [0, 2], [1, 2], 1);
+    let narrow = square(2, [14, 11], [12, 72], 1, 1, 1);
+    let large = square(1, [64, 61], [16, 200], 1, 1, 1);
+    let stem = first([75, 62], 16, 3);
+    let cases = [
+        (Some(stem), wide(&stem, 3, 2), None),
+        (Some(stem), wide(&stem, 5, 1), Some(20)),
+        (Some(first([19, 40], 40, 6)), wide(&first([19, 40], 40, 6), 3, 1), Some(7)),
+        (Some(unpadded), wide(&unpadded, 3, 1), None),
+        (Some(narrow), wide(&narrow, 3, 2), Some(24)),
+        (Some(large), wide(&large, 3, 1), Some(17)),
+        (None, square(2, [31, 33], [35, 35], 3, 1, 35), Some(35)),
+        (None, square(1, [40, 40], [130, 130], 5, 2, 130), Some(66)),
+    ];
+    each_isa(|| {
+        for (i, (before, s, after)) in cases.iter().enumerate() {
+            let weights = |s: &ConvShape, seed| (random(seed, s.weight_len()), random(seed + 1, s.c_out));
+            let [a, b, c] = [0, 1, 2].map(|j| ACTIVATIONS[(i + j) % 5]);
+            let source = before.as_ref().unwrap_or(s);
+            let x = random(1, source.input_len());
+            let (x_rows, y_rows) = (rows(source.input, s.batch), rows(s.output, s.batch));
+            let mut bench = Bench::new();
+            let channels = after.unwrap_or(s.c_out);
+            let (px, py) = (bench.place(x_rows, source.c_in, i), bench.place(y_rows, channels, 8 - i));
+            let pr = bench.place(y_rows, channels, 2);
+            bench.put(px, &x);
+            let mut want = x;
+            let expand = before.as_ref().map(|e| {
+                let (w, bias) = weights(e, 2);
+                want = reference_conv(e, &want, &w, &bias, a);
+                let weights = Arc::new(PackedConv::new(e, &w));
+                Expand { shape: *e, weights, bias: padded_bias(e, Some(&bias)), activation: a }
+            });
+            let (w, bias) = weights(s, 4);
+            want = reference_conv(s, &want, &w, &bias, b);
+            let taps = Taps::new(&w, Some(&bias), s.c_in);
+            let project = after.map(|n| {
+                let e = square(s.batch, s.output, [s.c_in, n], 1, 1, 1);
+                let (w, bias) = weights(&e, 6);
+                want = reference_conv(&e, &want, &w, &bias, c);
+                let residual = (i % 2 == 0).then_some(pr);
+                if residual.is_some() {
+                    let r = random(8, want.len());
+                    bench.put(pr, &r);
+                    want.iter_mut().zip(&r).for_each(|(y, r)| *y += r);
+                }
+                let weights = Arc::new(PackedConv::new(&e, &w));
+                Project { weights, bias: padded_bias(&e, Some(&bias)), activation: c, residual }
+            });
+            let step = Depthwise::new(s, taps, b, px, py, expand, project);
+            let got = bench.run(py, y_rows, 0..0, |arena| step.run(arena));
+            close(&got, &want, &format!("{before:?}, {s:?}, {after:?}"));
         }
     });
 }
@@ -456,9 +524,16 @@ fn steps_give_the_same_bits_on_any_number_of_threads() {
         Winograd::new(&halved, weights, bias, Activation::Silu, y, half, None, work.at).run(&mut bench.arena);
         let e = square(1, [40, 36], [48, 96], 1, 1, 1);
         let weights = Arc::new(PackedConv::new(&e, &random(3, e.weight_len())));
-        let expand = Expand { weights, bias: padded_bias(&e, None), activation: Activation::HardSwish };
+        let expand = Expand { shape: e, weights, bias: padded_bias(&e, None), activation: Activation::HardSwish };
         let taps = Taps::new(&random(4, d.weight_len()), None, 96);
-        Depthwise::new(&d, taps, Activation::Relu, y, z, Some(expand)).with_sums(sums.at).run(&mut bench.arena);
+        let fused = |expand| Depthwise::new(&d, taps.clone(), Activation::Relu, y, z, expand, None).with_sums(sums.at);
+        fused(Some(expand.clone())).run(&mut bench.arena);
+        let narrow = square(1, [20, 18], [96, 24], 1, 1, 1);
+        let weights = Arc::new(PackedConv::new(&narrow, &random(6, narrow.weight_len())));
+        let project =
+            Project { weights, bias: padded_bias(&narrow, None), activation: Activation::Identity, residual: None };
+        let last = bench.place(20 * 18, 24, 0);
+        Depthwise::new(&d, taps, Activation::Relu, y, last, Some(expand), Some(project)).run(&mut bench.arena);
         bench.arena
     });
 }
