@@ -10,8 +10,8 @@ use kinglet_eval::coco_json::{ImageId, coco_category, coco_records, to_json};
 use kinglet_vision::draw::{DrawnBox, class_colour, draw_boxes};
 use kinglet_vision::{Detection, DrawOptions, Image};
 use serde_json::json;
-use std::collections::HashMap;
-use std::path::Path;
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
 
 /// A crop is larger than its box by this factor and this many pixels, as YOLOv5's.
 const CROP_GAIN: f32 = 1.02;
@@ -41,6 +41,8 @@ pub(super) struct Outputs<'a> {
     has_records: bool,
     csv: Option<GrowingFile>,
     json: Json,
+    /// Crops of images, which may want the same name: the second of `a.jpg` and the first of `a2.jpg`.
+    crops: HashSet<PathBuf>,
 }
 
 /// How `--json` tells what was found.
@@ -72,7 +74,7 @@ impl<'a> Outputs<'a> {
         };
         let coco = table(args.save_json, "predictions.json", "[")?;
         let csv = table(args.save_csv, "predictions.csv", "Image Name,Prediction,Confidence\n")?;
-        Ok(Outputs { args, run, names, coco, has_records: false, csv, json })
+        Ok(Outputs { args, run, names, coco, has_records: false, csv, json, crops: HashSet::new() })
     }
 
     pub fn args(&self) -> &'a DetectArgs {
@@ -126,15 +128,21 @@ impl<'a> Outputs<'a> {
         Ok(())
     }
 
-    fn save_crops(&self, run: &RunDir, picture: &Picture<'_>, image: &Image) -> Result<(), CliError> {
+    fn save_crops(&mut self, run: &RunDir, picture: &Picture<'_>, image: &Image) -> Result<(), CliError> {
         let mut numbers: HashMap<usize, usize> = HashMap::new();
         for detection in picture.detections {
             let number = numbers.entry(detection.class).or_insert(0);
-            *number += 1;
             let folder = run.join("crops").join(folder_name(&class_name(self.names, detection.class)));
             create_folder(&folder)?;
+            let file = loop {
+                *number += 1;
+                let file = folder.join(crop_name(picture, *number));
+                if picture.frame.is_some() || self.crops.insert(file.clone()) {
+                    break file;
+                }
+            };
             if let Some(crop) = crop(image, detection.xyxy) {
-                write_picture(&folder.join(crop_name(picture, *number)), &crop)?;
+                write_picture(&file, &crop)?;
             }
         }
         Ok(())

@@ -287,20 +287,7 @@ impl ConvUnit {
     /// Evaluation: the running statistics are folded into weight and bias.
     fn evaluate(&self, s: &ConvShape, cx: &mut ForwardContext<'_>) {
         let (x, residual) = (cx.inputs[0].whole(), cx.inputs.get(1).map(|r| r.whole()));
-        let weight = cx.params.get(self.weight);
-        let bias = self.bias.map(|b| cx.params.get(b));
-        let (weight, bias) = match &self.norm {
-            None => (weight.to_vec(), bias.map(<[f32]>::to_vec)),
-            Some(norm) => {
-                let (scale, mut shift) = norm.fold(cx.params);
-                if let Some(bias) = bias {
-                    shift.iter_mut().zip(bias).zip(&scale).for_each(|((t, b), s)| *t += b * s);
-                }
-                let fan_in = weight.len() / self.c_out;
-                let folded = weight.chunks(fan_in).zip(&scale).flat_map(|(w, s)| w.iter().map(move |w| w * s));
-                (folded.collect(), Some(shift))
-            }
-        };
+        let (weight, bias) = self.folded(cx.params);
         if s.is_depthwise() {
             depthwise::forward_act(s, x, &weight, bias.as_deref(), self.activation, cx.output());
         } else {
