@@ -27,9 +27,12 @@ impl CliError {
     /// A file or folder that cannot be written.
     pub fn write(path: &Path, error: &std::io::Error) -> Self {
         let advice = match error.kind() {
-            std::io::ErrorKind::StorageFull => "free some space, or choose a folder on another disk with --project",
+            std::io::ErrorKind::StorageFull => {
+                "free some space, or choose a folder on another disk with --project, or --output where the command has that"
+            }
+            std::io::ErrorKind::IsADirectory => "it is a folder; name a file in it",
             std::io::ErrorKind::InvalidFilename => "the name is too long for this disk; give its source a shorter one",
-            _ => "choose a folder that can be written with --project",
+            _ => "choose a folder that can be written with --project, or --output where the command has that",
         };
         CliError::Input(format!("cannot write `{}`: {error}; {advice}", path.display()))
     }

@@ -28,11 +28,17 @@ fn builtin(written: &str) -> Option<ModelText> {
 /// The model that `--cfg` names.
 ///
 /// # Errors
-/// Neither a file nor a built-in name.
+/// Neither a file nor a built-in name; a file that is no text.
 pub fn model(written: &str) -> Result<ModelText, CliError> {
     let path = Path::new(written);
     if path.is_file() {
-        let text = std::fs::read_to_string(path).map_err(|error| CliError::read(path, &error))?;
+        let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::InvalidData => CliError::input(format!(
+                "`{written}` is no text; expected a model file (YAML) or the name of a built-in model. Weights hold a model \
+                 file, too: `kinglet inspect {written}` shows its rows, and `--weights` takes them"
+            )),
+            _ => CliError::read(path, &error),
+        })?;
         return Ok(ModelText { text, file: written.to_owned() });
     }
     if let Some(found) = builtin(written) {

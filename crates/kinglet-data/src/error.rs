@@ -47,6 +47,16 @@ pub enum DataError {
         /// What it holds.
         files: Vec<PathBuf>,
     },
+    /// Annotations in a format that a program has besides those that are read.
+    #[error("`{}` is {what}, which is not read; {instead}", file.display())]
+    OtherFormat {
+        /// The file.
+        file: PathBuf,
+        /// Its format.
+        what: &'static str,
+        /// The way out.
+        instead: &'static str,
+    },
     /// Annotations without one object.
     #[error("none of the {files} annotation files in `{}` names a class; write the class names into a `classes.txt` there, one a line", folder.display())]
     NoClasses {
@@ -169,6 +179,15 @@ const FOLDERS: &str = "a data YAML, obj.data (CVAT), COCO JSON (annotations/*.js
 impl DataError {
     pub(crate) fn malformed(file: &Path, line: usize, column: usize, message: impl Into<String>) -> Self {
         DataError::Malformed { file: file.to_path_buf(), line, column, message: message.into() }
+    }
+
+    /// CVAT's own XML.
+    pub(crate) fn cvat(file: &Path) -> Self {
+        DataError::OtherFormat {
+            file: file.to_path_buf(),
+            what: "CVAT's own XML (`CVAT for images`)",
+            instead: "export the task from CVAT as `Ultralytics YOLO Detection`, `COCO` or `PASCAL VOC`",
+        }
     }
 
     pub(crate) fn io(action: &'static str, path: &Path, source: std::io::Error) -> Self {

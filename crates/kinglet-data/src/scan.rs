@@ -16,7 +16,7 @@ use crate::pixel_box::Checked;
 use crate::rng::Rng;
 use crate::source::{Source, Split};
 use kinglet_vision::decode;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -374,6 +374,22 @@ impl Dataset {
         Ok(Dataset { source, split, names, samples, findings, summary, category_ids, notes })
     }
 
+    /// Numbers the classes as `names` does, such as those of weights to measure. False, and nothing changes, where they are not
+    /// the same names, each of them once.
+    pub fn number_as(&mut self, names: &[String]) -> bool {
+        let Some(new) = renumbering(&self.names, names) else { return false };
+        for sample in &mut self.samples {
+            sample.labels.iter_mut().for_each(|label| label.class = new[label.class]);
+            sample.ignored.iter_mut().for_each(|region| region.class = new[region.class]);
+        }
+        self.category_ids = self.category_ids.iter().map(|(&class, &id)| (new[class], id)).collect();
+        let counts = self.summary.boxes_per_class.clone();
+        counts.into_iter().enumerate().for_each(|(class, boxes)| self.summary.boxes_per_class[new[class]] = boxes);
+        self.names = names.to_vec();
+        self.source.names = names.to_vec();
+        true
+    }
+
     /// Number of classes.
     pub fn nc(&self) -> usize {
         self.names.len()
@@ -400,6 +416,14 @@ impl Dataset {
         }
         out
     }
+}
+
+/// The number in `new` of each class of `old`, where both are the same names, each once.
+fn renumbering(old: &[String], new: &[String]) -> Option<Vec<usize>> {
+    let at: HashMap<&String, usize> = new.iter().enumerate().map(|(class, name)| (name, class)).collect();
+    let numbers: Vec<usize> = old.iter().map_while(|name| at.get(name).copied()).collect();
+    let distinct: HashSet<usize> = numbers.iter().copied().collect();
+    (old.len() == new.len() && distinct.len() == new.len()).then_some(numbers)
 }
 
 fn summarise(images: usize, samples: &[Sample], findings: &[Finding], nc: usize) -> ScanSummary {

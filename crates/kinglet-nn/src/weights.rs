@@ -3,7 +3,7 @@
 use crate::half::half_to_f32;
 use crate::torch::{self, TorchError, TorchInfo};
 use crate::{Model, structure};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
@@ -27,6 +27,14 @@ pub enum WeightsError {
         /// The file.
         path: PathBuf,
         /// What the reader says.
+        message: String,
+    },
+    /// The file is safetensors, and not whole.
+    #[error("`{}` is a damaged safetensors file: {message}; copy or download it again", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
         message: String,
     },
     /// A PyTorch file that cannot be read.
@@ -87,6 +95,35 @@ pub struct WeightsFile {
     pub metadata: HashMap<String, String>,
     /// What a file of PyTorch's says about itself; absent for safetensors.
     pub torch: Option<TorchInfo>,
+}
+
+/// Why bytes cannot be read as safetensors.
+fn refusal(bytes: &[u8], path: &Path, error: &SafeTensorError) -> WeightsError {
+    let path = path.to_owned();
+    // Behind eight bytes of length, the header is a JSON object.
+    if bytes.get(8) == Some(&b'{') && !matches!(error, SafeTensorError::HeaderTooLarge) {
+        let message = match error {
+            SafeTensorError::InvalidHeaderLength => {
+                "its end is missing, as when a download or a copy broke off".to_owned()
+            }
+            SafeTensorError::MetadataIncompleteBuffer => {
+                "it has not the size that its header says, as when a download or a copy broke off".to_owned()
+            }
+            other => other.to_string(),
+        };
+        return WeightsError::Damaged { path, message };
+    }
+    let message = match bytes {
+        [] => "it is empty".to_owned(),
+        _ if bytes.starts_with(b"version https://git-lfs") => {
+            "it stands for a file that Git LFS keeps elsewhere; fetch that with `git lfs pull`".to_owned()
+        }
+        _ if bytes.trim_ascii_start().starts_with(b"<") => {
+            "it is a web page, as where a download needs a login".to_owned()
+        }
+        _ => error.to_string(),
+    };
+    WeightsError::Format { path, message }
 }
 
 /// What became of a file's tensors in a model.
@@ -161,8 +198,7 @@ impl WeightsFile {
     }
 
     fn parse_safetensors(bytes: &[u8], path: &Path) -> Result<Self, WeightsError> {
-        let format =
-            |e: safetensors::SafeTensorError| WeightsError::Format { path: path.to_owned(), message: e.to_string() };
+        let format = |error| refusal(bytes, path, &error);
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(format)?;
         let file = SafeTensors::deserialize(bytes).map_err(format)?;
         let mut out = WeightsFile { metadata: header.metadata().clone().unwrap_or_default(), ..Default::default() };
@@ -207,7 +243,7 @@ impl WeightsFile {
     ///
     /// # Errors
     /// Tensors whose sizes do not agree with their shapes.
-    pub fn to_bytes(&self) -> Result<Vec<u8>, safetensors::SafeTensorError> {
+    pub fn to_bytes(&self) -> Result<Vec<u8>, SafeTensorError> {
         let raw: Vec<(&String, &Vec<usize>, Vec<u8>)> = self
             .tensors
             .iter()
@@ -216,7 +252,7 @@ impl WeightsFile {
         let views: Vec<(&str, TensorView<'_>)> = raw
             .iter()
             .map(|(name, shape, bytes)| Ok((name.as_str(), TensorView::new(Dtype::F32, (*shape).clone(), bytes)?)))
-            .collect::<Result<_, safetensors::SafeTensorError>>()?;
+            .collect::<Result<_, SafeTensorError>>()?;
         let metadata = (!self.metadata.is_empty()).then(|| self.metadata.clone());
         safetensors::serialize(views, metadata)
     }

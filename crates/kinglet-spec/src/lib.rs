@@ -30,7 +30,7 @@ pub use edit::{Edit, edit};
 pub use error::{SpecError, SpecErrorKind};
 pub use graph::{GraphSpec, LayerSpec, Source};
 pub use nearest::nearest_names;
-pub use resolve::{ResolveOptions, resolve};
+pub use resolve::{ResolveOptions, other_activation, resolve};
 pub use rounding::{repeats_after_depth, round_channels_mobilenet, round_up_to, scaled_channels};
 pub use value::Value;
 

@@ -5,7 +5,7 @@
 //! na * (nc + 5). Strides come from the shapes: no trial run.
 
 use crate::anchors;
-use crate::block::{BlockKind, Context, Repeats, Shape, Width, find_block};
+use crate::block::{Activation, BlockKind, Context, Repeats, Shape, Width, find_block};
 use crate::cursor::ArgCursor;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::error::{SpecError, SpecErrorKind};
@@ -58,12 +58,24 @@ pub fn resolve(
     let pages = Pages(vec![Page::new(file, text), Page::new(&format!("{name}.yaml"), other)]);
     let combined = || {
         let root = self::root(other, 1)?;
-        let model = head.on_backbone(&ModelFile::read(&root)?);
+        let other = ModelFile::read(&root)?;
+        let model = head.on_backbone(&other);
         let mut graph = run(&pages, registry, options, &model).map_err(|t| counted_on(t, name, &model))?;
+        let note = other_activation(other.activation, model.activation);
+        graph.warnings.extend(note.map(|message| Diagnostic::new(Severity::Note, message)));
         graph.yaml = layout(&model, &graph, &pages);
         Ok(graph)
     };
     combined().map_err(|t| pages.error(t))
+}
+
+/// What to tell where a backbone comes from a file with another `activation` than the one that takes it.
+pub fn other_activation(own: Activation, here: Activation) -> Option<String> {
+    (own != here).then(|| {
+        format!(
+            "the backbone's own file has `activation: {own}`; here its blocks that name none have `activation: {here}`"
+        )
+    })
 }
 
 /// The text as a tree.

@@ -7,7 +7,7 @@ use crate::output::write_file;
 use crate::printer::Printer;
 use crate::zoo;
 use kinglet_nn::Summary;
-use kinglet_spec::{Edit, GraphSpec, ResolveOptions};
+use kinglet_spec::{Edit, GraphSpec, ResolveOptions, other_activation};
 use serde_json::json;
 use std::process::ExitCode;
 
@@ -39,13 +39,19 @@ pub fn run(args: SwapArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     let old = model_at(&host.text, &host.file, args.nc, USUAL_SIDE)?;
     let (before, after) = (Summary::new(&old), Summary::new(&model_at(&spec.yaml, &host.file, None, USUAL_SIDE)?));
     let multiples = |spec: &GraphSpec| (spec.depth_multiple, spec.width_multiple);
-    let note = if multiples(&spec) == multiples(&old.spec) {
-        ""
-    } else {
-        "\n# The two files have different multiples, which are applied to the rows here: hence 1.0."
-    };
+    let mut notes = String::new();
+    if multiples(&spec) != multiples(&old.spec) {
+        notes += "\n# The two files have different multiples, which are applied to the rows here: hence 1.0.";
+    }
+    if let Some(other) = &backbone {
+        let own = kinglet_nn::resolve(&other.text, &other.file, &options)?.activation;
+        if let Some(note) = other_activation(own, spec.activation) {
+            notes += &format!("\n# Note that {note}.");
+            printer.warn(&note);
+        }
+    }
     let text = format!(
-        "# {} {words}, by `kinglet swap`.\n# {} (2 x multiply-adds), both at nc={}.{note}\n\n{}",
+        "# {} {words}, by `kinglet swap`.\n# {} (2 x multiply-adds), both at nc={}.{notes}\n\n{}",
         before.name,
         after.totals(),
         spec.nc,

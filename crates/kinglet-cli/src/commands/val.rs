@@ -25,7 +25,7 @@ use kinglet_runtime::raised;
 use kinglet_train::validate::{Seen, nms_options, validate, validate_tiled};
 use kinglet_vision::Detection;
 use serde_json::json;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -206,8 +206,12 @@ pub(super) fn scanned(
     check_classes(args, weights, &source.names, names)?;
     let scan = ScanOptions { single_cls: args.single_cls, workers: args.workers, ..ScanOptions::default() };
     let mut bar = Bar::new(printer, &format!("scanning {}", split.key()), 1);
-    let dataset = Dataset::scan(source, split, scan, &ScanBar(&bar))?;
+    let mut dataset = Dataset::scan(source, split, scan, &ScanBar(&bar))?;
     bar.clear();
+    if !args.single_cls && dataset.names != names && dataset.number_as(names) {
+        printer
+            .say(&format!("the classes of `{}` are numbered as in the weights, by their names", args.data.display()));
+    }
     findings::print(&dataset, printer);
     if dataset.samples.is_empty() {
         return Err(CliError::input(format!("`{}` has no usable image for `{}`", args.data.display(), split.key())));
@@ -225,7 +229,7 @@ fn settings_yaml(args: &ValArgs, img: usize) -> String {
     }))
 }
 
-/// Whether weights and data mean the same classes by the same numbers.
+/// Whether weights and data have the same classes; the order may be another.
 fn check_classes(args: &ValArgs, file: &Path, data: &[String], weights: &[String]) -> Result<(), CliError> {
     if args.single_cls && weights.len() != 1 {
         return Err(CliError::input(format!(
@@ -234,15 +238,19 @@ fn check_classes(args: &ValArgs, file: &Path, data: &[String], weights: &[String
             weights.len()
         )));
     }
+    let sorted = |names: &[String]| {
+        let mut names = names.to_vec();
+        names.sort();
+        names
+    };
     if args.single_cls || data == weights {
         return Ok(());
     }
-    let sorted = |names: &[String]| names.iter().cloned().collect::<BTreeSet<_>>();
+    let is_repeated = |names: &[String]| sorted(names).windows(2).any(|pair| pair[0] == pair[1]);
+    if sorted(weights) == sorted(data) && !is_repeated(data) {
+        return Ok(());
+    }
     let hint = match weights {
-        _ if sorted(weights) == sorted(data) => {
-            "the names are the same in another order: use a data YAML with `names` in the order of the weights, or for VOC a \
-             `labelmap.txt` with a name a line"
-        }
         [_] => "use the data YAML of the training, and --single-cls where it was trained with that",
         _ => "use the data YAML of the training",
     };

@@ -199,3 +199,33 @@ fn real_weights_measure_the_same_on_coco_json_and_crowds_count_as_pycocotools_ha
     let crowded = measure();
     assert!((crowded - 0.3439).abs() < 0.001, "{crowded}");
 }
+
+#[test]
+fn classes_in_another_order_than_the_weights_are_measured_by_name() {
+    let folder = demo();
+    kinglet(folder.path(), "data convert data/data.yaml --to voc --output voc").ok();
+    let labelmap = folder.path().join("voc/labelmap.txt");
+    let names = fs::read_to_string(&labelmap).unwrap();
+    let weights = trained().join(BEST);
+    let measure = || {
+        let ran = kinglet(folder.path(), &format!("val --weights {} --data voc --json", weights.display()));
+        (ran.code, ran.stderr, ran.stdout)
+    };
+    let (code, plain_said, plain) = measure();
+    assert!(code == 0 && !plain_said.contains("by their names"), "{plain_said}");
+    let reversed: Vec<&str> = names.lines().rev().collect();
+    fs::write(&labelmap, reversed.join("\n")).unwrap();
+    let (code, said, other) = measure();
+    assert!(
+        code == 0 && said.contains("the classes of `voc` are numbered as in the weights, by their names"),
+        "{said}"
+    );
+    for key in ["per_class", "map50", "map50_95", "instances"] {
+        assert_eq!(json(&plain)[key], json(&other)[key], "{key}");
+    }
+    // Of two classes of one name, nothing tells which is which.
+    let repeated = [&reversed[..], &reversed[..1]].concat();
+    fs::write(&labelmap, repeated.join("\n")).unwrap();
+    let (code, said, _) = measure();
+    assert!(code == 1 && said.contains("the classes differ: "), "{said}");
+}

@@ -60,6 +60,34 @@ fn a_level_that_the_backbone_lacks() {
 }
 
 #[test]
+fn an_activation_that_stays_behind_is_told() {
+    let told = "the backbone's own file has `activation: nn.LeakyReLU(0.1)`; here its blocks that name none have `activation: \
+                nn.SiLU()`";
+    let ran = here(&["--cfg=yolov5n", "--backbone=yolov5s-LeakyReLU"]).ok();
+    assert!(ran.stderr.contains(told), "{}", ran.stderr);
+    assert!(ran.stdout.contains(&format!("\n# Note that {told}.\n")), "{}", ran.stdout);
+    let folder = tempfile::tempdir().unwrap();
+    let text = "nc: 2\nanchors: 3\nbackbone: yolov5s-LeakyReLU\nhead:\n  - [[P3, P4, P5], 1, Detect, [nc, anchors]]\n";
+    std::fs::write(folder.path().join("named.yaml"), text).unwrap();
+    let ran = kinglet(folder.path(), "inspect named.yaml").ok();
+    assert!(ran.stderr.contains(told), "{}", ran.all());
+    let kept = here(&["--cfg=yolov5s-LeakyReLU", "--backbone=yolov5s-LeakyReLU"]).ok();
+    assert!(!kept.all().contains("own file"), "{}", kept.all());
+}
+
+#[test]
+fn weights_are_no_model_file_and_a_folder_is_no_output() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("best.pt"), b"PK\x03\x04\xff").unwrap();
+    let ran = swap(folder.path(), &["--cfg=best.pt", "--backbone=yolov5s"]);
+    assert!(ran.code == 1 && ran.stderr.contains("`kinglet inspect best.pt` shows its rows"), "{}", ran.all());
+    std::fs::create_dir(folder.path().join("new")).unwrap();
+    let ran = swap(folder.path(), &["--cfg=yolov5n", "--backbone=yolov5s", "--output=new"]);
+    assert!(ran.code == 1 && ran.stderr.contains("it is a folder; name a file in it"), "{}", ran.all());
+    assert_eq!(files(folder.path()), ["best.pt"]);
+}
+
+#[test]
 fn a_swap_without_a_change() {
     assert_snapshot!(here(&["--cfg=yolov5n"]).all());
 }

@@ -1,20 +1,55 @@
 //! `classes.txt`, a class name a line, beside YOLO labels: the trees of Label Studio and LabelImg.
 //!
-//! Label Studio: `classes.txt`, `notes.json`, `images/`, `labels/`. LabelImg: `classes.txt` among images and labels. Folders
-//! that are called after a split are that split; without them all images are for training.
+//! Label Studio: `classes.txt`, `notes.json`, `images/`, `labels/`. LabelImg: `classes.txt` among images and labels, one in
+//! each folder that was labelled. Folders that are called after a split are that split; without them all images are for
+//! training.
 
-use super::{Format, add_split_folders, names_of_lines};
+use super::{Format, add_split_folders, names_of_lines, split_folders};
 use crate::error::DataError;
 use crate::source::Source;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The file's name.
 pub(crate) const FILE: &str = "classes.txt";
 
 /// The description of a folder that has such a file, beside or in its labels.
 pub(crate) fn find(folder: &Path) -> Result<Option<Source>, DataError> {
-    let places = [folder.join(FILE), folder.join("labels").join(FILE), folder.join("images").join(FILE)];
-    places.iter().find(|file| file.is_file()).map(|file| load(folder, file)).transpose()
+    let inner = ["labels", "images"].map(|name| folder.join(name));
+    let file_in = |place: &PathBuf| Some(place.join(FILE)).filter(|file| file.is_file());
+    if let Some(file) = std::iter::once(&folder.to_path_buf()).chain(&inner).find_map(file_in) {
+        return load(folder, &file).map(Some);
+    }
+    let mut files = Vec::new();
+    for place in std::iter::once(folder).chain(inner.iter().map(PathBuf::as_path)).filter(|place| place.is_dir()) {
+        for (_, split) in split_folders(place)? {
+            files.extend([&split, &split.join("labels")].into_iter().find_map(file_in));
+        }
+    }
+    let Some(file) = longest(&files)? else { return Ok(None) };
+    load(folder, &file).map(Some)
+}
+
+/// The file with the most names, where the others begin as it does. LabelImg numbers classes as they first appear in a folder,
+/// so that the same number may be another class in the next one.
+fn longest(files: &[PathBuf]) -> Result<Option<PathBuf>, DataError> {
+    let mut all: Vec<(Vec<String>, &PathBuf)> = Vec::new();
+    for file in files {
+        all.push((names_of_lines(file)?, file));
+    }
+    let Some((most, longest)) = all.iter().rev().max_by_key(|(names, _)| names.len()) else { return Ok(None) };
+    for (names, file) in &all {
+        if let Some(at) = names.iter().zip(most).position(|(name, other)| name != other) {
+            let message = format!(
+                "class {at} is `{}` here and `{}` in `{}`; write each folder as VOC, where classes have no numbers, and use them \
+                 together: kinglet data convert FOLDER/train --to voc --output NEW/train",
+                names[at],
+                most[at],
+                longest.display()
+            );
+            return Err(DataError::malformed(file, at + 1, 1, message));
+        }
+    }
+    Ok(Some(longest.to_path_buf()))
 }
 
 /// Reads the names and finds the images of the tree at `root`.

@@ -21,6 +21,8 @@ use std::path::{Path, PathBuf};
 
 /// Roboflow's name for the file in the folder of each split.
 const ROBOFLOW: &str = "_annotations.coco.json";
+/// The way out where a file is of another format.
+const EXPORT: &str = "export the annotations as COCO, with boxes";
 
 /// The description that one file gives; the files of the other splits are those called alike.
 pub(crate) fn load(file: &Path) -> Result<Source, DataError> {
@@ -176,7 +178,7 @@ impl<'a> Json<'a> {
     fn top(&self) -> Result<Top<'a>, DataError> {
         if !self.text.trim_start().starts_with('{') && !self.text.trim().is_empty() {
             let message = "not COCO JSON: expected an object with `images`, `annotations` and `categories`; a list is a file \
-                           of results";
+                           of results, or Label Studio's own JSON: export from there as COCO or YOLO, with images";
             return Err(DataError::malformed(self.file, 1, 1, message));
         }
         serde_json::from_str(self.text).map_err(|error| {
@@ -194,12 +196,12 @@ impl<'a> Json<'a> {
     }
 
     fn list(&self, key: &str, value: Option<&'a RawValue>) -> Result<Vec<&'a RawValue>, DataError> {
-        let expected = format!("expected `{key}`, a list of objects");
+        let expected = format!("not COCO JSON: expected `{key}`, a list of objects");
         let Some(value) = value else {
-            return Err(DataError::malformed(self.file, 1, 1, format!("{expected}; found no such key")));
+            return Err(DataError::malformed(self.file, 1, 1, format!("{expected}, found no such key; {EXPORT}")));
         };
         serde_json::from_str(value.get())
-            .map_err(|_| self.error(value, format!("{expected}; found `{}`", excerpt(value.get()))))
+            .map_err(|_| self.error(value, format!("{expected}, found `{}`; {EXPORT}", excerpt(value.get()))))
     }
 
     /// Category ids and names, by id. Roboflow's category for the data set itself, above all others, is left out.
@@ -402,7 +404,11 @@ fn read_images<'a>(
             continue;
         };
         let Some(id) = image.id.and_then(whole) else {
-            tell(FindingKind::BadImageEntry, format!("an image without a whole number `id`: `{}`", excerpt(raw.get())));
+            let what = match image.id {
+                None => "an image without an `id`: give it a number, which its annotations have as `image_id`",
+                Some(_) => "an image's `id` is no whole number: give it one, which its annotations have as `image_id`",
+            };
+            tell(FindingKind::BadImageEntry, format!("{what}: `{}`", excerpt(raw.get())));
             continue;
         };
         if places.contains_key(&id) {

@@ -4,9 +4,9 @@
 //! a map from class number), legacy `nc`. `download` is noted and never run; unknown keys are left alone. The trees of
 //! Roboflow, FiftyOne and CVAT ("Ultralytics YOLO") are data YAMLs.
 
-use super::{Format, coco};
+use super::{Format, coco, find_split_folders};
 use crate::error::DataError;
-use crate::source::{Source, Split, SplitEntry, read_text};
+use crate::source::{Source, Split, SplitEntry, folder_of, read_text};
 use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -131,7 +131,17 @@ impl Reader<'_> {
 /// # Errors
 /// Empty or malformed file; no `names` (nor legacy `nc`, nor COCO JSON to take them from); `nc` and `names` that disagree.
 pub(crate) fn load(file: &Path) -> Result<Source, DataError> {
-    parse(&read_text(file)?, file)
+    let mut source = parse(&read_text(file)?, file)?;
+    // Roboflow's library writes the names only, beside the folders of the splits.
+    if source.path.is_none()
+        && source.splits.iter().all(Vec::is_empty)
+        && find_split_folders(&mut source, &folder_of(file), &["images"])?
+    {
+        let found = Split::ALL.into_iter().flat_map(|split| source.entries(split)).map(|entry| entry.value.as_str());
+        let found = found.collect::<Vec<_>>().join("`, `");
+        source.notes.push(format!("{}: no split is named; `{found}` are taken", file.display()));
+    }
+    Ok(source)
 }
 
 /// Reads the text of `file`, whose folder relative paths start from.

@@ -15,6 +15,9 @@ use crate::source::{Source, Split};
 use kinglet_vision::decode;
 use std::path::{Path, PathBuf};
 
+/// So many folders that hold nothing but a folder may lie around a data set.
+const NESTED: usize = 4;
+
 /// How a data set says where its images are and what they show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -67,6 +70,7 @@ pub(crate) fn recognise(path: &Path) -> Result<Source, DataError> {
         Some(Format::YoloYaml) => data_yaml::load(path),
         Some(Format::Darknet) => darknet::load(path),
         Some(Format::Coco) => coco::load(path),
+        Some(Format::Voc) if voc::is_of_cvat(path) => Err(DataError::cvat(path)),
         _ if path.file_name().is_some_and(|name| name == classes_txt::FILE) => {
             classes_txt::load(&crate::source::folder_of(path), path)
         }
@@ -74,24 +78,38 @@ pub(crate) fn recognise(path: &Path) -> Result<Source, DataError> {
     }
 }
 
+/// What a folder holds. Archives often unpack into a folder of their own: an only folder within stands for the one around it.
 fn recognise_folder(folder: &Path) -> Result<Source, DataError> {
+    let mut inner = folder.to_path_buf();
+    for _ in 0..NESTED {
+        if let Some(source) = recognise_tree(&inner)? {
+            return Ok(source);
+        }
+        let is_folder = |path: &PathBuf| path.is_dir() && !path.ends_with("__MACOSX");
+        let mut folders: Vec<PathBuf> = entries_of(&inner)?.into_iter().filter(is_folder).collect();
+        match (folders.pop(), folders.is_empty()) {
+            (Some(only), true) => inner = only,
+            _ => break,
+        }
+    }
+    Err(DataError::NotRecognised { folder: folder.to_path_buf() })
+}
+
+fn recognise_tree(folder: &Path) -> Result<Option<Source>, DataError> {
     if let Some(yaml) = find_yaml(folder)? {
-        return data_yaml::load(&yaml);
+        return data_yaml::load(&yaml).map(Some);
     }
     let data = folder.join(darknet::FILE);
     if data.is_file() {
-        return darknet::load(&data);
+        return darknet::load(&data).map(Some);
     }
     if let Some(source) = coco::find(folder)? {
-        return Ok(source);
+        return Ok(Some(source));
     }
     if let Some(source) = voc::find(folder)? {
-        return Ok(source);
+        return Ok(Some(source));
     }
-    if let Some(source) = classes_txt::find(folder)? {
-        return Ok(source);
-    }
-    Err(DataError::NotRecognised { folder: folder.to_path_buf() })
+    classes_txt::find(folder)
 }
 
 /// The data YAML of a folder: by its usual name, or the only one there is.
@@ -139,31 +157,44 @@ pub(crate) fn has_extension(path: &Path, extension: &str) -> bool {
     path.extension().is_some_and(|own| own.eq_ignore_ascii_case(extension))
 }
 
-/// Adds the images of a tree to the splits: the folders of `images` (or of the root) whose names say a split, each with an
-/// `images` of its own or not; without such names all images are for training.
+/// The folders in a folder whose names say a split.
+pub(crate) fn split_folders(folder: &Path) -> Result<Vec<(Split, PathBuf)>, DataError> {
+    let folders = entries_of(folder)?.into_iter().filter(|path| path.is_dir());
+    let split_of = |path: &PathBuf| path.file_name().and_then(|name| Split::of_name(&name.to_string_lossy()));
+    Ok(folders.filter_map(|path| Some((split_of(&path)?, path))).collect())
+}
+
+/// Adds the images of a tree to the splits: as [`find_split_folders`]; without such names all images are for training.
 pub(crate) fn add_split_folders(source: &mut Source, root: &Path, image_folders: &[&str]) -> Result<(), DataError> {
-    let own = image_folders.iter().map(|name| root.join(name)).find(|folder| folder.is_dir());
-    for place in own.iter().map(PathBuf::as_path).chain([root]) {
-        let mut found = false;
-        for folder in entries_of(place)?.into_iter().filter(|path| path.is_dir()) {
-            let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            if let Some(split) = Split::of_name(&name) {
-                let inner = image_folders.iter().map(|name| folder.join(name)).find(|folder| folder.is_dir());
-                let folder = inner.unwrap_or(folder);
-                if holds_images(&folder)? {
-                    source.add(split, folder.strip_prefix(root).unwrap_or(&folder));
-                    found = true;
-                }
-            }
-        }
-        if found {
-            return Ok(());
-        }
+    if find_split_folders(source, root, image_folders)? {
+        return Ok(());
     }
+    let own = image_folders.iter().map(|name| root.join(name)).find(|folder| folder.is_dir());
     let all = own.as_deref().map_or(Path::new("."), |folder| folder.strip_prefix(root).unwrap_or(folder));
     source.unsplit = true;
     source.add(Split::Train, all);
     Ok(())
+}
+
+/// Adds the folders of `images` (or of the root) whose names say a split, each with an `images` of its own or not. False
+/// where there are none.
+pub(crate) fn find_split_folders(source: &mut Source, root: &Path, image_folders: &[&str]) -> Result<bool, DataError> {
+    let own = image_folders.iter().map(|name| root.join(name)).find(|folder| folder.is_dir());
+    for place in own.iter().map(PathBuf::as_path).chain([root]) {
+        let mut found = false;
+        for (split, folder) in split_folders(place)? {
+            let inner = image_folders.iter().map(|name| folder.join(name)).find(|folder| folder.is_dir());
+            let folder = inner.unwrap_or(folder);
+            if holds_images(&folder)? {
+                source.add(split, folder.strip_prefix(root).unwrap_or(&folder));
+                found = true;
+            }
+        }
+        if found {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Whether a folder or one within it holds an image.

@@ -1,13 +1,13 @@
 //! Pascal VOC: an XML file an image, as the VOC devkit, LabelImg, CVAT and Roboflow write it.
 //!
-//! Trees: `Annotations/`, `JPEGImages/` and `ImageSets/Main/*.txt`; or XML beside the images, in a folder a split or not.
+//! Trees: `Annotations/`, `JPEGImages/` and `ImageSets/Main/*.txt`; or XML beside the images; in a folder a split or not.
 //! Classes are named in each file; their numbers follow `labelmap.txt` or `classes.txt`, or else the alphabet.
 //! `difficult` objects are not learnt, and detections of them count neither way.
 //! Units: `xmin`, `ymin`, `xmax`, `ymax` are taken as edges in pixels from the upper left corner. The VOC devkit counted pixels
 //! from 1 (an edge one less to the left and above); the programs that write such files today do not, and the difference is at
 //! most a pixel. YOLOv5's conversion of VOC takes 1 from the centre and nothing from the size.
 
-use super::{Format, add_split_folders, classes_txt, entries_of, files_of, has_extension, holds, names_of_lines};
+use super::{Format, add_split_folders, classes_txt, files_of, has_extension, holds, names_of_lines, split_folders};
 use crate::error::DataError;
 use crate::finding::{Fault, Finding, FindingKind, Severity, excerpt};
 use crate::labels::Ignored;
@@ -91,24 +91,37 @@ fn annotations(folder: &Path) -> Result<Option<Vec<PathBuf>>, DataError> {
     let is_xml = |path: &Path| has_extension(path, "xml");
     let mut places: Vec<PathBuf> = ANNOTATIONS.iter().map(|name| folder.join(name)).collect();
     places.push(folder.to_path_buf());
-    for sub in entries_of(folder)?.into_iter().filter(|path| path.is_dir()) {
-        if sub.file_name().is_some_and(|name| Split::of_name(&name.to_string_lossy()).is_some()) {
-            places.push(sub);
-        }
+    for (_, sub) in split_folders(folder)? {
+        places.extend(ANNOTATIONS.iter().map(|name| sub.join(name)));
+        places.push(sub);
     }
     let mut files: Vec<PathBuf> = Vec::new();
     for place in places {
         if holds(&place, "xml")? {
             files.extend(files_of(&place, is_xml)?);
         } else if place.is_dir() && ANNOTATIONS.iter().any(|name| place.ends_with(name)) {
-            for sub in entries_of(&place)?.into_iter().filter(|path| path.is_dir()) {
+            for sub in super::entries_of(&place)?.into_iter().filter(|path| path.is_dir()) {
                 files.extend(files_of(&sub, is_xml)?);
             }
         }
     }
     // Other programs keep XML beside pictures as well.
-    let is_voc = |file: &PathBuf| std::fs::read_to_string(file).is_ok_and(|text| text.contains("<annotation"));
-    Ok(files.iter().any(is_voc).then_some(files))
+    let is_voc = |file: &PathBuf| holds_element(file, "<annotation");
+    if files.iter().any(is_voc) {
+        return Ok(Some(files));
+    }
+    files.iter().find(|file| is_of_cvat(file)).map_or(Ok(None), |file| Err(DataError::cvat(file)))
+}
+
+/// Whether a file is CVAT's own XML, one for all images.
+pub(crate) fn is_of_cvat(file: &Path) -> bool {
+    holds_element(file, "<annotations") && holds_element(file, "<image")
+}
+
+/// Whether an element begins so somewhere in a file.
+fn holds_element(file: &Path, start: &str) -> bool {
+    let Ok(text) = std::fs::read_to_string(file) else { return false };
+    text.match_indices(start).any(|(at, _)| !text[at + start.len()..].starts_with(|c: char| c.is_ascii_alphanumeric()))
 }
 
 /// The classes that a file names; none where it cannot be read, which the scan tells.

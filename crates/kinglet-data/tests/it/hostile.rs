@@ -146,9 +146,12 @@ fn a_coco_file_of_another_shape_is_refused_with_its_place() {
         ("[{\"image_id\": 1}]", "DIR/set.json:1:1: not COCO JSON: expected an object with `images`"),
         (
             "{\"images\": [], \"annotations\": []}",
-            "DIR/set.json:1:1: expected `categories`, a list of objects; found no such key",
+            "DIR/set.json:1:1: not COCO JSON: expected `categories`, a list of objects, found no such key; export the",
         ),
-        ("{\"categories\": {}}", "DIR/set.json:1:16: expected `categories`, a list of objects; found `{}`"),
+        (
+            "{\"categories\": {}}",
+            "DIR/set.json:1:16: not COCO JSON: expected `categories`, a list of objects, found `{}`",
+        ),
         ("{\"categories\": []}", "DIR/set.json:1:16: `categories` is empty"),
         (
             "{\"categories\": [{\"id\": 1}]}",
@@ -167,7 +170,11 @@ fn a_coco_file_of_another_shape_is_refused_with_its_place() {
     }
     let f = with_json(&format!("{{{IMAGES}, {CATEGORIES}}}"));
     let message = f.message(&scan(&f, "set.json").unwrap_err());
-    assert_eq!(message, "DIR/set.json:1:1: expected `annotations`, a list of objects; found no such key");
+    assert_eq!(
+        message,
+        "DIR/set.json:1:1: not COCO JSON: expected `annotations`, a list of objects, found no such key; export the annotations \
+         as COCO, with boxes"
+    );
     let f = with_json(&format!("{{\"images\": [], {CATEGORIES}, \"annotations\": []}}"));
     assert!(matches!(scan(&f, "set.json"), Err(DataError::NoImages { .. })));
     let f = with_json(&format!("{{{IMAGES}, {CATEGORIES}, \"annotations\": [{{\"bbox\": [NaN, 1, 2, 3]}}]}}"));

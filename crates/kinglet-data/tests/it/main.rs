@@ -8,6 +8,7 @@ mod formats;
 mod hostile;
 mod loader;
 mod scan;
+mod trees;
 
 use kinglet_data::{Dataset, NoProgress, ScanOptions, Split};
 use kinglet_vision::{Image, encode};

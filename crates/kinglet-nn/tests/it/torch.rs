@@ -279,10 +279,35 @@ fn safetensors_that_claim_gigabytes_ask_for_no_memory() {
         ("[2]", "18446744073709551615"),
         ("[-2]", "8"),
     ] {
-        assert!(whole(&entry(shape, end)).contains("neither a safetensors file"), "{shape}");
+        assert!(whole(&entry(shape, end)).contains("is a damaged safetensors file"), "{shape}");
     }
     // Lists within lists, far beyond any stack.
     assert!(whole(&"[".repeat(1_000_000)).contains("neither a safetensors file"));
+}
+
+#[test]
+fn files_that_are_cut_or_stand_for_others_say_so() {
+    let header = "{\"w\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}";
+    let file = [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &[0; 8]].concat();
+    parse(&file).unwrap();
+    let cases = [
+        (
+            9,
+            "is a damaged safetensors file: its end is missing, as when a download or a copy broke off; copy or download",
+        ),
+        (file.len() - 9, "is a damaged safetensors file: its end is missing"),
+        (file.len() - 8, "is a damaged safetensors file: it has not the size that its header says"),
+        (file.len() - 1, "is a damaged safetensors file: it has not the size that its header says"),
+        (0, "is neither a safetensors file nor one of PyTorch's: it is empty"),
+    ];
+    for (len, expected) in cases {
+        let error = parse(&file[..len]).unwrap_err();
+        assert!(error.contains(expected), "{len}: {error}");
+    }
+    let pointer = parse(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n").unwrap_err();
+    assert!(pointer.ends_with("fetch that with `git lfs pull`"), "{pointer}");
+    let page = parse(b"\n<!DOCTYPE html>").unwrap_err();
+    assert!(page.ends_with("it is a web page, as where a download needs a login"), "{page}");
 }
 
 #[test]
