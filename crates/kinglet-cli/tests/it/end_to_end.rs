@@ -284,17 +284,23 @@ fn detect_draws_lists_and_goes_on_after_a_broken_image() {
     std::fs::create_dir(&images).unwrap();
     let test = folder.path().join("data/images/test");
     let first = std::fs::read_dir(&test).unwrap().flatten().map(|e| e.path()).min().unwrap();
-    std::fs::copy(&first, images.join("good.jpg")).unwrap();
+    // The second crop of the one could take the name of the first of the other.
+    for name in ["good.jpg", "good2.jpg"] {
+        std::fs::copy(&first, images.join(name)).unwrap();
+    }
     std::fs::write(images.join("bad.jpg"), "no picture").unwrap();
     let all = "--save-txt --save-conf --save-crop --save-json --save-csv --conf 0.001 --max-det 5";
     let ran = kinglet(folder.path(), &format!("detect --weights {weights} --source mixed {all}"));
     assert_eq!(ran.code, 1, "{}", ran.all());
-    assert!(ran.stdout.starts_with("image 2/2 mixed/good.jpg: "), "{}", ran.all());
-    assert!(ran.stderr.contains("bad.jpg") && ran.stderr.contains("1 of 2 images"), "{}", ran.stderr);
+    assert!(ran.stdout.starts_with("image 2/3 mixed/good.jpg: "), "{}", ran.all());
+    assert!(ran.stderr.contains("bad.jpg") && ran.stderr.contains("1 of 3 images"), "{}", ran.stderr);
     let written = files(&folder.path().join("runs/detect/exp"));
     for file in ["good.jpg", "predictions.csv", "predictions.json"] {
         assert!(written.contains(&file.to_owned()), "{written:?}");
     }
+    let crops = folder.path().join("runs/detect/exp/crops");
+    let crops = std::fs::read_dir(crops).unwrap().map(|class| files(&class.unwrap().path()).len());
+    assert_eq!(crops.sum::<usize>(), 10, "each of five in two images");
     let json =
         kinglet(folder.path(), &format!("detect --weights {weights} --source mixed/good.jpg --nosave --json")).ok();
     let value: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
