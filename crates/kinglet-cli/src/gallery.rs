@@ -152,7 +152,11 @@ impl Shown {
                 let labels = labels.iter().map(|l| Detection { xyxy: l.xyxy, score: 1.0, class: l.class });
                 let labels: Vec<Detection> = labels.collect();
                 tiles[0].push(Tile::new(&image, side, &kept.name(), &labels, names, false));
-                tiles[1].push(Tile::new(&image, side, &kept.name(), &kept.detections, names, true));
+                let mut caption = kept.name();
+                if kept.detections.is_empty() {
+                    caption.push_str(&format!(": nothing from {CONFUSION_CONF} on"));
+                }
+                tiles[1].push(Tile::new(&image, side, &caption, &kept.detections, names, true));
             }
             tiles.map(|tiles| sheet(&tiles))
         })

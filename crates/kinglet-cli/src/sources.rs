@@ -217,7 +217,16 @@ fn from_pattern(pattern: &str, notes: &mut Vec<String>) -> Result<Vec<PathBuf>, 
 
 fn from_list(list: &Path) -> Result<Vec<PathBuf>, CliError> {
     let folder = list.parent().unwrap_or(Path::new("."));
-    let found = lines(list)?.into_iter().map(|line| {
+    let lines = lines(list)?;
+    if let Some(line) = lines.iter().find(|line| line.contains("://")) {
+        let shown = live_or_remote(line)?.map_or_else(|| line.clone(), |input| input.to_string());
+        return Err(CliError::input(format!(
+            "`{}`: `{shown}` is no file; expected paths of images and videos; name cameras and streams in a list that \
+             ends in .streams, and a video behind an address directly",
+            list.display()
+        )));
+    }
+    let found = lines.into_iter().map(|line| {
         // As data lists are read: beside the list first, then from the current folder.
         let line = line.replace('\\', "/");
         let beside = folder.join(&line);
@@ -362,6 +371,10 @@ mod tests {
         std::fs::write(&list, "rtsp://a/live\nfilm.mp4\n").unwrap();
         let error = expand(&list.to_string_lossy()).unwrap_err().to_string();
         assert!(error.contains("all.streams") && error.contains("`film.mp4` is not live"), "{error}");
+        let list = dir.path().join("all.txt");
+        std::fs::write(&list, "a.jpg\nrtsp://me:secret@a/live\n").unwrap();
+        let error = expand(&list.to_string_lossy()).unwrap_err().to_string();
+        assert!(error.contains("`rtsp://me:***@a/live` is no file") && error.contains(".streams"), "{error}");
     }
 
     #[test]

@@ -104,12 +104,12 @@ pub fn plot_anchors(sizes: &[[f32; 2]], anchors: &[Vec<[f32; 2]>], strides: &[us
             figure.dot(at, 15.0, Paint::Ground);
             figure.dot(at, 11.0, paint);
         }
-        let stride = strides.get(level).map_or_else(String::new, |stride| format!(", stride {stride}"));
-        names.push((format!("level {}{stride}", level + 1), paint));
+        let of = strides.get(level).map_or_else(|| format!("level {}", level + 1), |stride| format!("stride {stride}"));
+        names.push((format!("anchors of {of}"), paint));
     }
     legend(&mut figure, 715.0, 62.0, &names);
     let below = 62.0 + names.len() as f32 * 24.0 + 24.0;
-    figure.text([715.0, below], "dark: many boxes", SMALL, Anchor::Start, Paint::Ink);
+    figure.text([715.0, below], "blue: boxes, dark: many", SMALL, Anchor::Start, Paint::Ink);
     figure
 }
 

@@ -123,8 +123,9 @@ pub fn plot_curve(report: &Report, curve: Curve) -> Figure {
         (0..CURVE_POINTS).map(|i| (i as f64 / (CURVE_POINTS - 1) as f64, value(i))).collect()
     };
     let mean = |i: usize| (0..classes.len()).map(|class| values(class)[i]).sum::<f64>() / classes.len().max(1) as f64;
-    let best = (0..CURVE_POINTS).fold(0, |best, i| if mean(i) > mean(best) { i } else { best });
-    let at_best = best as f64 / (CURVE_POINTS - 1) as f64;
+    // That of the table: smoothed, so not the highest point of the line itself.
+    let at_best = report.confidence;
+    let best = (at_best * (CURVE_POINTS - 1) as f64).round() as usize;
     let (title, x_title, y_title, all) = match curve {
         Curve::PrecisionRecall => {
             ("Precision and recall", "recall", "precision", format!("all classes {:.3} mAP50", report.map50))

@@ -121,13 +121,15 @@ struct Found<'a> {
 }
 
 impl<'a> Found<'a> {
-    fn new(detection: &Detection, names: &'a [String]) -> Self {
-        // Without the digits that single precision does not have.
+    /// Boxes as they were found are for programs that choose among them, as the page does: rounded to thousandths of a
+    /// pixel, some would overlap by as much as allowed that did not, and another box would stay.
+    fn new(detection: &Detection, names: &'a [String], as_found: bool) -> Self {
+        let (pixels, score) = if as_found { (1e6, 1e8) } else { (1e3, 1e5) };
         let shown = |value: f32, scale: f64| (f64::from(value) * scale).round_ties_even() / scale;
-        let [xmin, ymin, xmax, ymax] = detection.xyxy.map(|v| shown(v, 1e3));
+        let [xmin, ymin, xmax, ymax] = detection.xyxy.map(|v| shown(v, pixels));
         let class = detection.class;
         let name = names.get(class).map_or_else(|| Cow::Owned(class.to_string()), |name| Cow::Borrowed(name.as_str()));
-        Found { xmin, ymin, xmax, ymax, confidence: shown(detection.score, 1e5), class, name }
+        Found { xmin, ymin, xmax, ymax, confidence: shown(detection.score, score), class, name }
     }
 }
 
@@ -137,6 +139,8 @@ struct Done {
     size: (usize, usize),
     decode: Duration,
     answer: Answer,
+    /// Boxes are wanted as they were found.
+    as_found: bool,
 }
 
 /// The router; starts the thread that computes.
@@ -260,7 +264,8 @@ async fn object_detection(
     upload.settings.clear();
     let done = service.detect(upload, deadline).await?;
     let names = &service.options.names;
-    let found: Vec<Found<'_>> = done.iter().flat_map(|d| &d.answer.detections).map(|d| Found::new(d, names)).collect();
+    let found: Vec<Found<'_>> =
+        done.iter().flat_map(|d| &d.answer.detections).map(|d| Found::new(d, names, false)).collect();
     Ok(json_response(StatusCode::OK, &json!(found)))
 }
 
@@ -278,7 +283,8 @@ async fn detect(State(service): State<Arc<Service>>, request: Request) -> Result
     let done = service.detect(upload, deadline).await?;
     let ms = |time: Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
     let image = |d: &Done| {
-        let found: Vec<Found<'_>> = d.answer.detections.iter().map(|f| Found::new(f, &service.options.names)).collect();
+        let found = d.answer.detections.iter().map(|f| Found::new(f, &service.options.names, d.as_found));
+        let found: Vec<Found<'_>> = found.collect();
         json!({
             "name": d.name, "width": d.size.0, "height": d.size.1, "detections": found,
             "milliseconds": {
@@ -394,11 +400,11 @@ impl Service {
         })?;
         let fitted = fitted.map_err(|error| ApiError::picture(&place, &error))?;
         self.metrics.decoded(decode);
-        let size = fitted.original();
+        let (size, as_found) = (fitted.original(), !wanted.clip);
         let answer = self.engine.detect(fitted, wanted, queue_place);
         drop(coming);
         let answer = answer.await.map_err(|_| broken_engine())?;
-        Ok(Done { name, size, decode, answer })
+        Ok(Done { name, size, decode, answer, as_found })
     }
 }
 

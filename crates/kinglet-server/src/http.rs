@@ -78,8 +78,8 @@ impl Stop {
 /// # Errors
 /// An unknown host, a port that is taken or forbidden.
 pub fn listen(host: &str, port: u16) -> Result<TcpListener, ListenError> {
-    let shown = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     let host = host.trim_start_matches('[').trim_end_matches(']');
+    let shown = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     TcpListener::bind((host, port)).map_err(|source| {
         let next = match source.kind() {
             ErrorKind::AddrInUse => "another program has this port: stop it, or choose another port",

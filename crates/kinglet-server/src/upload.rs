@@ -62,10 +62,11 @@ pub(crate) async fn read(request: Request, admission: &Admission<'_>) -> Result<
     }
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
     if !kind.trim_start().to_ascii_lowercase().starts_with("multipart/form-data") {
+        let found = if kind.is_empty() { "none".to_owned() } else { format!("`{kind}`") };
         return Err(ApiError::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "no_form",
-            format!("expected the content type multipart/form-data, found `{kind}`"),
+            format!("expected the content type multipart/form-data, found {found}"),
             "send the picture as the field `image` of a form: curl -F image=@photo.jpg URL",
         ));
     }
@@ -84,7 +85,10 @@ pub(crate) async fn read(request: Request, admission: &Admission<'_>) -> Result<
     while let Some(field) = form.next_field().await.map_err(broken)? {
         let key = field.name().unwrap_or_default().to_owned();
         if key != "image" {
-            upload.settings.push((key, setting(field).await?.map_err(broken)?));
+            // What is unknown may be a whole picture under a wrong name: its value is passed over.
+            let is_known = SETTINGS.contains(&key.as_str());
+            let value = if is_known { setting(field).await?.map_err(broken)? } else { String::new() };
+            upload.settings.push((key, value));
             if upload.settings.len() > 2 * SETTINGS.len() {
                 return Err(ApiError::bad("too_many_fields", "the form has too many fields", known_fields()));
             }
@@ -95,7 +99,10 @@ pub(crate) async fn read(request: Request, admission: &Admission<'_>) -> Result<
             return Err(ApiError::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "too_many_images",
-                format!("the request has more than {} images", admission.max_images),
+                match admission.max_images {
+                    1 => "the request has more than 1 image".to_owned(),
+                    most => format!("the request has more than {most} images"),
+                },
                 admission.more_images,
             ));
         }

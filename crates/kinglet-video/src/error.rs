@@ -83,6 +83,17 @@ pub enum VideoError {
     },
 }
 
+impl VideoError {
+    /// What was found, for where the source is named already and the next step is Kinglet's.
+    pub(crate) fn into_reason(self) -> String {
+        match self {
+            VideoError::Open { reason, .. } | VideoError::Damaged { reason, .. } => format!("ffmpeg says: {reason}"),
+            VideoError::Silent { time, .. } => format!("no frame for {} s", time.as_secs_f64()),
+            other => other.to_string(),
+        }
+    }
+}
+
 /// How ffmpeg is installed on this system.
 fn install_line() -> &'static str {
     match std::env::consts::OS {

@@ -3,9 +3,15 @@
 //! It runs as a process of its own: no codec is linked, and a crash of one costs one video.
 
 use crate::VideoError;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// It may take so long to exit once it has closed its pipe.
+const EXIT: Duration = Duration::from_secs(2);
+/// Its exit, and that of threads that read from it, is looked for so often.
+pub(crate) const GLANCE: Duration = Duration::from_millis(2);
 
 /// A working `ffmpeg`.
 #[derive(Debug, Clone)]
@@ -68,4 +74,21 @@ fn command(program: &Path) -> Command {
         std::os::windows::process::CommandExt::creation_flags(&mut command, CREATE_NEW_PROCESS_GROUP);
     }
     command
+}
+
+/// The exit status of a process that closed its pipe at `since`, if it has one. It is ended where it stays too long.
+///
+/// # Errors
+/// That, or trouble of the system's.
+pub(crate) fn exited(child: &mut Child, since: Instant) -> io::Result<Option<ExitStatus>> {
+    if let Some(status) = child.try_wait()? {
+        return Ok(Some(status));
+    }
+    if since.elapsed() < EXIT {
+        return Ok(None);
+    }
+    child.kill()?;
+    child.wait()?;
+    let reason = format!("it closed its pipe and did not exit for {} s", EXIT.as_secs());
+    Err(io::Error::new(ErrorKind::TimedOut, reason))
 }

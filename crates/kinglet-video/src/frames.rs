@@ -65,7 +65,7 @@ impl Iterator for Frames {
             Kind::Live(set) => loop {
                 match set.next(PATIENCE) {
                     Next::Frame(_, frame) => break Some(Ok(Frame { number: frame.number, image: frame.image })),
-                    Next::Nothing => {}
+                    Next::Nothing | Next::Changed(..) => {}
                     Next::Ended(_, error) => break Some(Err(error)),
                     Next::AllEnded => break None,
                 }

@@ -7,6 +7,10 @@ use std::path::PathBuf;
 /// Microseconds that a server may take for the next bytes of a video.
 const SILENCE: &str = "30000000";
 
+/// Microseconds of a stream that ffmpeg looks at before its first frame. It takes five seconds by itself, and frames that
+/// come meanwhile are lost.
+const ANALYSIS: &str = "1000000";
+
 /// A part of the screen in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Area {
@@ -66,10 +70,11 @@ impl Input {
                 arguments
             }
             Input::Remote(url) => words(&["-rw_timeout", SILENCE, "-i", url]),
-            Input::Stream(url) if url.starts_with("rtsp") => {
-                words(&["-rtsp_transport", "tcp", "-fflags", "nobuffer", "-flags", "low_delay", "-i", url])
+            Input::Stream(url) => {
+                let transport: &[&str] = if url.starts_with("rtsp") { &["-rtsp_transport", "tcp"] } else { &[] };
+                let live = ["-fflags", "nobuffer", "-flags", "low_delay", "-analyzeduration", ANALYSIS, "-i", url];
+                words(&[transport, &live].concat())
             }
-            Input::Stream(url) => words(&["-fflags", "nobuffer", "-flags", "low_delay", "-i", url]),
             Input::Camera(device) if cfg!(target_os = "macos") => {
                 words(&["-f", "avfoundation", "-framerate", "30", "-i", &format!("{device}:none")])
             }

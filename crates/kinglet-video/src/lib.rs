@@ -22,7 +22,7 @@ pub use error::VideoError;
 pub use ffmpeg::Ffmpeg;
 pub use frames::{Frame, Frames};
 pub use input::{Area, Input};
-pub use live::{LiveFrame, LiveSet, Next, Reopen};
+pub use live::{Change, LiveFrame, LiveSet, Next, Reopen};
 pub use rate::Rate;
 pub use reader::Reader;
 pub use writer::Writer;

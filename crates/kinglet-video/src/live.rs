@@ -1,11 +1,13 @@
 //! Live sources: of each one, the newest frame counts, and what came in between is dropped and counted.
 //!
 //! A thread a source reads as fast as frames come, so that nothing piles up in pipes and queues, and what is looked at
-//! is never older than one look. A source that ends is opened again some times.
+//! is never older than one look. A source that ends is opened again some times, and every loss is told at once.
 
+use crate::ffmpeg::GLANCE;
 use crate::reader::Stopper;
 use crate::{Ffmpeg, Input, Rate, Reader, VideoError};
 use kinglet_vision::Image;
+use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -20,6 +22,13 @@ pub struct LiveFrame {
     /// When it had arrived in full.
     pub arrived: Instant,
 }
+
+/// A source that was just opened may be silent so many times as long: cameras and servers take time to begin.
+const BEGINNING: u32 = 3;
+/// Stopping waits so long for sources to end; videos are to be finished after that.
+const ENDING: Duration = Duration::from_secs(3);
+/// Why a source is lost that ended without an error.
+const OVER: &str = "the stream is over";
 
 /// When a source counts as lost, and how often it is opened again.
 #[derive(Debug, Clone, Copy)]
@@ -45,19 +54,41 @@ pub enum Next {
     Frame(usize, LiveFrame),
     /// Nothing came in time.
     Nothing,
+    /// A source was lost, or came back.
+    Changed(usize, Change),
     /// A source has ended, and why.
     Ended(usize, VideoError),
     /// All sources have ended.
     AllEnded,
 }
 
+/// What became of a source that was open before.
+#[derive(Debug)]
+pub enum Change {
+    /// It is opened again.
+    Lost {
+        /// Why, in few words.
+        reason: String,
+        /// Which try this is, counted from 1.
+        attempt: usize,
+        /// So many tries in a row.
+        of: usize,
+    },
+    /// Frames come again.
+    Back {
+        /// Time without one.
+        after: Duration,
+    },
+}
+
 #[derive(Debug, Default)]
 struct Place {
+    changes: VecDeque<Change>,
     newest: Option<LiveFrame>,
     dropped: u64,
     rate: Option<Rate>,
     stopper: Option<Stopper>,
-    /// When the last frame came, while the source is read. One that was just opened has twice the time more.
+    /// When the last frame came, while the source is read. One that was just opened has more time.
     heard: Option<Instant>,
     /// Whether it was stopped because nothing came.
     is_silent: bool,
@@ -80,6 +111,12 @@ impl Shared {
 
     fn stopping(&self) -> MutexGuard<'_, bool> {
         self.stopping.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells what became of a source.
+    fn tell(&self, index: usize, change: Change) {
+        self.places()[index].changes.push_back(change);
+        self.news.notify_all();
     }
 
     /// Waits, but not beyond the stop. Whether to go on.
@@ -126,11 +163,16 @@ impl LiveSet {
             }
         }
         let nothing_new = |places: &mut Vec<Place>| {
-            let has_news = |p: &Place| p.newest.is_some() || (p.ended.is_some() && !p.is_over);
+            let has_news = |p: &Place| !p.changes.is_empty() || p.newest.is_some() || (p.ended.is_some() && !p.is_over);
             !places.iter().any(has_news) && !places.iter().all(|p| p.is_over)
         };
         let waited = self.shared.news.wait_timeout_while(self.shared.places(), patience, nothing_new);
         let (mut places, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if let Some((index, change)) =
+            places.iter_mut().enumerate().find_map(|(index, place)| Some((index, place.changes.pop_front()?)))
+        {
+            return Next::Changed(index, change);
+        }
         let count = places.len();
         for index in (self.turn..self.turn + count).map(|i| i % count.max(1)) {
             let place = &mut places[index];
@@ -164,45 +206,73 @@ impl Drop for LiveSet {
         for place in self.shared.places().iter() {
             place.stopper.iter().for_each(Stopper::stop);
         }
+        let begin = Instant::now();
         for thread in self.threads.drain(..) {
-            // A panic there is told by the thread itself.
-            let _ = thread.join();
+            while !thread.is_finished() && begin.elapsed() < ENDING {
+                std::thread::sleep(GLANCE);
+            }
+            // Where `ffmpeg` is a script, what it started may hold the pipe: then the thread is left behind.
+            if thread.is_finished() {
+                // A panic there is told by the thread itself.
+                let _ = thread.join();
+            }
         }
     }
 }
 
+/// How far a source has come.
+#[derive(Default)]
+struct Progress {
+    /// Frames so far.
+    number: u64,
+    /// When the last one came.
+    heard: Option<Instant>,
+    /// Nothing has come since it was opened again.
+    is_lost: bool,
+}
+
 /// Reads one source until it ends for good or everything stops.
 fn follow(shared: &Shared, index: usize, ffmpeg: &Ffmpeg, input: &Input, stride: usize, reopen: Reopen) {
-    let mut number = 0;
+    let mut progress = Progress::default();
     let mut tries = 0;
     let error = loop {
-        let before = number;
+        let before = progress.number;
         let end = match Reader::open(ffmpeg, input, stride) {
-            Ok(reader) => read(shared, index, reader, &mut number, reopen.silence),
+            Ok(reader) => read(shared, index, reader, &mut progress, reopen.silence),
             Err(error) => Some(error),
         };
-        let is_silent = std::mem::take(&mut shared.places()[index].is_silent);
-        let end =
-            if is_silent { Some(VideoError::Silent { input: input.to_string(), time: reopen.silence }) } else { end };
-        if number > before {
+        let came = progress.number > before;
+        let end = if std::mem::take(&mut shared.places()[index].is_silent) {
+            let time = if came { reopen.silence } else { BEGINNING * reopen.silence };
+            Some(VideoError::Silent { input: input.to_string(), time })
+        } else {
+            end
+        };
+        if came {
             tries = 0;
         }
         // What never gave a frame is a mistake in the address, not a loss.
-        if number == 0 || tries == reopen.tries {
+        if progress.number == 0 || tries == reopen.tries {
             break end;
         }
+        if *shared.stopping() {
+            return;
+        }
         tries += 1;
+        progress.is_lost = true;
+        let reason = end.map_or_else(|| OVER.to_owned(), VideoError::into_reason);
+        shared.tell(index, Change::Lost { reason, attempt: tries, of: reopen.tries });
         if !shared.pause(reopen.pause) {
             return;
         }
     };
     let places = &mut *shared.places();
     places[index].ended = Some(match error {
-        Some(error) if number == 0 => error,
+        Some(error) if progress.number == 0 => error,
         error => VideoError::Ended {
             input: input.to_string(),
-            frames: number,
-            reason: error.map_or_else(|| "the stream is over".to_owned(), |error| error.to_string()),
+            frames: progress.number,
+            reason: error.map_or_else(|| OVER.to_owned(), |error| error.to_string()),
         },
     });
     places[index].stopper = None;
@@ -210,10 +280,17 @@ fn follow(shared: &Shared, index: usize, ffmpeg: &Ffmpeg, input: &Input, stride:
 }
 
 /// Reads until the stream ends, and says what was wrong, if anything was.
-fn read(shared: &Shared, index: usize, mut reader: Reader, number: &mut u64, silence: Duration) -> Option<VideoError> {
+fn read(
+    shared: &Shared,
+    index: usize,
+    mut reader: Reader,
+    progress: &mut Progress,
+    silence: Duration,
+) -> Option<VideoError> {
     {
         let place = &mut shared.places()[index];
-        (place.stopper, place.heard) = (Some(reader.stopper()), Some(Instant::now() + 2 * silence));
+        let begin = Instant::now() + (BEGINNING - 1) * silence;
+        (place.stopper, place.heard) = (Some(reader.stopper()), Some(begin));
     }
     if *shared.stopping() {
         reader.stopper().stop();
@@ -228,11 +305,15 @@ fn read(shared: &Shared, index: usize, mut reader: Reader, number: &mut u64, sil
             }
         };
         let arrived = Instant::now();
-        *number += 1;
+        let before = progress.heard.replace(arrived);
+        if std::mem::take(&mut progress.is_lost) {
+            shared.tell(index, Change::Back { after: before.map_or(Duration::ZERO, |before| arrived - before) });
+        }
+        progress.number += 1;
         rate = rate.or_else(|| reader.rate());
         let place = &mut shared.places()[index];
         (place.rate, place.heard) = (rate, Some(arrived));
-        let replaced = place.newest.replace(LiveFrame { image, number: *number, arrived });
+        let replaced = place.newest.replace(LiveFrame { image, number: progress.number, arrived });
         place.dropped += u64::from(replaced.is_some());
         shared.news.notify_all();
     }

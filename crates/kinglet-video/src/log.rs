@@ -5,12 +5,12 @@
 use crate::Rate;
 use std::io::{BufRead, BufReader, Read};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Errors that are kept: the first ones say what is wrong, later ones follow from them.
 const KEPT: usize = 4;
-/// ffmpeg describes its input before the first frame, so this passes only where it says nothing at all.
+/// ffmpeg describes its input before the first frame, and its pipe closes when it ends; so this passes only where it says
+/// nothing at all, or where a process that it started holds the pipe.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Default)]
@@ -23,6 +23,8 @@ pub(crate) struct Said {
     pub errors: Vec<String>,
     /// The input has been described, or there is nothing more to come.
     described: bool,
+    /// There is nothing more to come.
+    is_over: bool,
 }
 
 impl Said {
@@ -72,7 +74,6 @@ fn clock(text: &str) -> Option<Duration> {
 #[derive(Debug)]
 pub(crate) struct Log {
     said: Arc<(Mutex<Said>, Condvar)>,
-    thread: Option<JoinHandle<()>>,
 }
 
 impl Log {
@@ -80,7 +81,7 @@ impl Log {
     pub fn listen(stderr: impl Read + Send + 'static) -> Self {
         let said = Arc::new((Mutex::new(Said::default()), Condvar::new()));
         let shared = said.clone();
-        let thread = std::thread::spawn(move || {
+        std::thread::spawn(move || {
             let mut stream = BufReader::new(stderr);
             let mut bytes = Vec::new();
             // Names of files need not be UTF-8, and an unreadable pipe is a closed one.
@@ -89,26 +90,27 @@ impl Log {
                 bytes.clear();
                 shared.1.notify_all();
             }
-            lock(&shared.0).described = true;
+            let mut said = lock(&shared.0);
+            (said.described, said.is_over) = (true, true);
             shared.1.notify_all();
         });
-        Log { said, thread: Some(thread) }
+        Log { said }
     }
 
     /// Rate and length of the source, as far as they are known once its first frame has come.
     pub fn described(&self) -> (Option<Rate>, Option<Duration>) {
-        let waited = self.said.1.wait_timeout_while(lock(&self.said.0), PATIENCE, |said| !said.described);
-        let (said, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let said = self.wait(|said| said.described);
         (said.rate, said.length)
     }
 
     /// The first errors, once the process has ended.
-    pub fn errors(&mut self) -> Vec<String> {
-        if let Some(thread) = self.thread.take() {
-            // It does nothing that can panic.
-            let _ = thread.join();
-        }
-        lock(&self.said.0).errors.clone()
+    pub fn errors(&self) -> Vec<String> {
+        self.wait(|said| said.is_over).errors.clone()
+    }
+
+    fn wait(&self, done: impl Fn(&Said) -> bool) -> MutexGuard<'_, Said> {
+        let waited = self.said.1.wait_timeout_while(lock(&self.said.0), PATIENCE, |said| !done(said));
+        waited.unwrap_or_else(PoisonError::into_inner).0
     }
 }
 

@@ -2,13 +2,15 @@
 //!
 //! ffmpeg decodes, turns the picture upright as the file says, and hands over PPM frames through a pipe.
 
+use crate::ffmpeg::{GLANCE, exited};
 use crate::log::Log;
 use crate::ppm;
 use crate::{Ffmpeg, Input, Rate, VideoError};
 use kinglet_vision::Image;
-use std::io::{BufReader, ErrorKind};
-use std::process::{Child, ChildStdout, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io::{self, BufReader, ErrorKind};
+use std::process::{Child, ChildStdout, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 /// Bytes of the pipe's buffer on this side.
 const BUFFER: usize = 1 << 16;
@@ -32,7 +34,7 @@ impl Stopper {
     /// Ends the process; the reader then sees the end of its stream.
     pub fn stop(&self) {
         // Where it has ended already there is nothing to do.
-        let _ = self.0.lock().unwrap_or_else(PoisonError::into_inner).kill();
+        let _ = lock(&self.0).kill();
     }
 }
 
@@ -99,7 +101,7 @@ impl Reader {
                 return Err(VideoError::Frame { input, frame: self.frames + 1, reason });
             }
         }
-        let status = self.child.lock().unwrap_or_else(PoisonError::into_inner).wait();
+        let status = exit(&self.child);
         let errors = self.log.errors();
         let sound = status.as_ref().is_ok_and(|status| status.success()) && errors.is_empty();
         if sound && self.frames > 0 {
@@ -125,9 +127,24 @@ impl Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut child = lock(&self.child);
         // Both fail where it has ended already.
         let _ = child.kill();
         let _ = child.wait();
     }
+}
+
+/// Waits until the process has ended, which has closed its output. In between, the lock is free for a stopper.
+fn exit(child: &Mutex<Child>) -> io::Result<ExitStatus> {
+    let since = Instant::now();
+    loop {
+        if let Some(status) = exited(&mut lock(child), since)? {
+            return Ok(status);
+        }
+        std::thread::sleep(GLANCE);
+    }
+}
+
+fn lock(child: &Mutex<Child>) -> MutexGuard<'_, Child> {
+    child.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,5 +1,6 @@
 //! Frames into an mp4 file, which appears whole or not at all.
 
+use crate::ffmpeg::{GLANCE, exited};
 use crate::log::Log;
 use crate::{Ffmpeg, Rate, VideoError};
 use kinglet_vision::{Draft, Image, resize};
@@ -7,7 +8,7 @@ use std::borrow::Cow;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Writes a video.
 #[derive(Debug)]
@@ -119,7 +120,10 @@ impl Writer {
     /// The error, with ffmpeg's own words where it has any.
     fn failed(&mut self, reason: &str) -> VideoError {
         self.stdin = None;
-        let _ = self.child.wait();
+        let since = Instant::now();
+        while let Ok(None) = exited(&mut self.child, since) {
+            std::thread::sleep(GLANCE);
+        }
         let said = self.log.errors();
         let reason = said.first().map_or_else(|| reason.to_owned(), |said| format!("ffmpeg says: `{said}`"));
         VideoError::Write { path: self.path.clone(), reason }

@@ -485,6 +485,9 @@ fn decode_pixels(
     limits: &Limits,
     findings: &mut Vec<DecodeNote>,
 ) -> Result<Image, DecodeError> {
+    if let Some((width, height)) = png_size(bytes, format) {
+        limits.check(width, height)?;
+    }
     let mut decoder = open(bytes, format)?;
     let (width, height) = decoder.dimensions();
     limits.check(width, height)?;
@@ -506,6 +509,13 @@ fn decode_pixels(
     }
     let rgb = pixels.into_rgb8();
     Ok(Image { width: rgb.width() as usize, height: rgb.height() as usize, data: rgb.into_raw() })
+}
+
+/// What the header of a PNG names as its size: its decoder calls sides beyond any memory a damage.
+fn png_size(bytes: &[u8], format: Format) -> Option<(u32, u32)> {
+    let side = |at: usize| Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+    let has_header = format == Format::Png && bytes.get(12..16)? == b"IHDR";
+    has_header.then_some((side(16)?, side(20)?))
 }
 
 fn to_rgb(pixels: DynamicImage, format: Format, notes: &mut Vec<DecodeNote>) -> Result<::image::RgbImage, DecodeError> {

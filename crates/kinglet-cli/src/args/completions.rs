@@ -7,7 +7,7 @@ use clap_complete::Shell;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     kinglet completions bash > ~/.local/share/bash-completion/completions/kinglet\n  \
-    kinglet completions zsh > ~/.zfunc/_kinglet               # with `fpath+=~/.zfunc` before compinit in ~/.zshrc\n  \
+    kinglet completions zsh > ~/.zfunc/_kinglet               # fpath+=~/.zfunc before compinit\n  \
     kinglet completions fish > ~/.config/fish/completions/kinglet.fish\n  \
     kinglet completions powershell >> $PROFILE\n  \
     kinglet completions elvish >> ~/.config/elvish/rc.elv\n\n\

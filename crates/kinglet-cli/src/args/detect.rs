@@ -28,7 +28,8 @@ pub struct DetectArgs {
     #[arg(long, value_name = "FILE", num_args = 1.., required = true, help_heading = "Model and images")]
     pub weights: Vec<PathBuf>,
     /// An image or video, a folder, a pattern such as 'images/*.jpg', a .txt file with one path per line; a camera (0), a
-    /// stream (rtsp://...), a .streams file with one per line, 'screen' or 'screen N LEFT TOP WIDTH HEIGHT'
+    /// stream or a video by its address (rtsp://..., https://...), a .streams file with one camera or stream per line,
+    /// 'screen' or 'screen N LEFT TOP WIDTH HEIGHT'
     #[arg(long, value_name = "SOURCE", help_heading = "Model and images")]
     pub source: String,
 

@@ -20,7 +20,9 @@ pub enum SchemeName {
     kinglet evolve --data data.yaml --weights best.safetensors --epochs 10 --generations 100\n  \
     kinglet evolve --resume                   # goes on with the newest evolution\n\n\
     Results are saved to runs/evolve/exp, exp2, ...: hyp_evolve.yaml holds the best values, for `kinglet train --hyp`.\n\
-    Every training counts, so few epochs from trained weights are usual. Ctrl-C stops and can be resumed.")]
+    Every training counts, so few epochs from trained weights are usual. Ctrl-C stops and can be resumed.",
+    // It shows one training; whoever knows it from there is told so.
+    mut_arg("ui", |arg| arg.hide(true)))]
 pub struct EvolveArgs {
     /// Generations [default: 300]
     #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true, help_heading = "Evolution")]

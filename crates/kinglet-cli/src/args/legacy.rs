@@ -65,6 +65,8 @@ const TABLE: &[(&str, &str, Values, Fate)] = &[
     ("export", "--verbose", Values::None, OTHER_FORMATS),
     ("export", "--topk-per-class", Values::One, Refused("the number of detections is set with --max-det")),
     ("export", "--topk-all", Values::One, Refused("the number of detections is set with --max-det")),
+    // Not YOLOv5's, but most servers have it.
+    ("serve", "--host", Values::One, Refused("host and port are one value: --at HOST:PORT")),
 ];
 
 /// The flags of YOLOv5 that a command lacks: flag, what becomes of it, and why or what it is called here.

@@ -180,9 +180,11 @@ pub(crate) fn side(text: &str) -> Result<usize, String> {
 /// An address: `HOST:PORT`, or a port of this machine alone.
 pub(crate) fn address(text: &str) -> Result<(String, u16), String> {
     let (host, port) = text.rsplit_once(':').unwrap_or(("127.0.0.1", text));
+    // An IPv6 address has colons of its own.
+    let is_plain = !host.contains(':') || host.starts_with('[') && host.ends_with(']');
     match port.parse() {
-        Ok(port) if !host.is_empty() => Ok((host.to_owned(), port)),
-        _ => Err("expected HOST:PORT or PORT, such as 127.0.0.1:6060".to_owned()),
+        Ok(port) if !host.is_empty() && is_plain => Ok((host.to_owned(), port)),
+        _ => Err("expected HOST:PORT or PORT, such as 127.0.0.1:6060, [::1]:6060 or 6060".to_owned()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Arguments of `kinglet serve`.
 
-use super::{ImageSize, Machine, Suppression, positive, within};
+use super::{ImageSize, Machine, Suppression, address, positive, within};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -26,12 +26,9 @@ pub struct ServeArgs {
     #[command(flatten)]
     pub suppression: Suppression,
 
-    /// Address to listen at; 0.0.0.0 for all of this machine's
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1", help_heading = "Network")]
-    pub host: String,
-    /// Port to listen at; 0 takes a free one
-    #[arg(long, value_name = "PORT", default_value = "5000", help_heading = "Network")]
-    pub port: u16,
+    /// Where to listen: HOST:PORT, or a port of this machine alone; host 0.0.0.0 lets others in, port 0 takes a free one
+    #[arg(long, visible_alias = "port", value_name = "ADDRESS", value_parser = address, default_value = "127.0.0.1:5000", help_heading = "Network")]
+    pub at: (String, u16),
     /// File with the key that clients must send as X-API-Key; KINGLET_API_KEY in the environment does the same
     #[arg(long, value_name = "FILE", help_heading = "Network")]
     pub api_key_file: Option<PathBuf>,

@@ -14,7 +14,7 @@ pub struct UiArgs {
     /// Folder of the runs
     #[arg(value_name = "FOLDER", default_value = "runs")]
     pub folder: PathBuf,
-    /// Where to listen: HOST:PORT, or a port of this machine alone; port 0 takes a free one
-    #[arg(long, value_name = "ADDRESS", value_parser = address, default_value = "127.0.0.1:6060")]
+    /// Where to listen: HOST:PORT, or a port of this machine alone; host 0.0.0.0 lets others in, port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", value_parser = address, default_value = "127.0.0.1:6060", help_heading = "Network")]
     pub at: (String, u16),
 }

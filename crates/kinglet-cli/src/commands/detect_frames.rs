@@ -9,7 +9,7 @@ use crate::output::GrowingFile;
 use crate::printer::Printer;
 use crate::sources::Source;
 use kinglet_video::track::{Tracked, Tracker, TrackerOptions};
-use kinglet_video::{Ffmpeg, Input, LiveSet, Next, Rate, Reader, Reopen, VideoError, Writer};
+use kinglet_video::{Change, Ffmpeg, Input, LiveSet, Next, Rate, Reader, Reopen, VideoError, Writer};
 use kinglet_vision::{Detection, Image};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -298,7 +298,21 @@ pub(super) fn live(
         let (index, frame) = match set.next(PATIENCE) {
             Next::Frame(index, frame) => (index, frame),
             Next::Nothing => continue,
+            Next::Changed(index, Change::Lost { reason, attempt, of }) => {
+                let source = &inputs[index];
+                printer.warn(&format!("{index}: {source} is lost: {reason}; opening it again ({attempt} of {of})"));
+                continue;
+            }
+            Next::Changed(index, Change::Back { after }) => {
+                printer.say(&format!("{index}: {} is back after {:.1} s", inputs[index], after.as_secs_f64()));
+                continue;
+            }
             Next::Ended(index, error) => {
+                let others = errors.iter().filter(|error| error.is_none()).count() - 1;
+                if others > 0 {
+                    // The last one ends the command, which tells all errors again.
+                    printer.warn(&format!("{index}: {error}; {others} still going"));
+                }
                 errors[index] = Some(error);
                 continue;
             }

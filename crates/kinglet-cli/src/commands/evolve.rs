@@ -374,8 +374,8 @@ impl Run {
                 let point = |t: &Tried| (t.values[place], t.fitness);
                 let dots = |points| Series { name: String::new(), points };
                 Chart {
-                    title: format!("{key} = {}", general(tried[best].values[place], 3)),
-                    x_title: String::new(),
+                    title: format!("fitness, best at {}", general(tried[best].values[place], 3)),
+                    x_title: key.to_owned(),
                     series: vec![dots(tried.iter().map(point).collect()), dots(vec![point(&tried[best])])],
                     dots: true,
                 }

@@ -28,8 +28,7 @@ pub fn run(args: ServeArgs, printer: &Printer) -> Result<ExitCode, CliError> {
         )));
     }
     // The address first: it costs nothing to find out that it is taken.
-    let listener =
-        http::listen(&args.host, args.port).map_err(|e| CliError::input(format!("{e}: --host ADDRESS --port PORT")))?;
+    let listener = http::listen(&args.at.0, args.at.1).map_err(|e| CliError::input(format!("{e}: --at HOST:PORT")))?;
     let loaded = Ensemble::load(&args.weights, !args.size.imgsz.is_empty(), printer)?;
     let (names, img) = (loaded.names.clone(), loaded.img);
     let detector = loaded.detector(false)?;

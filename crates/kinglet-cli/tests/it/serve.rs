@@ -102,15 +102,13 @@ fn what_stops_a_server_from_starting_is_told() {
     std::fs::write(folder.path().join("key.txt"), "short\n").unwrap();
     std::fs::create_dir(folder.path().join("runs")).unwrap();
     for (line, code, told) in [
-        (
-            format!("serve --weights none.safetensors --port {port}"),
-            1,
-            "choose another port: --host ADDRESS --port PORT",
-        ),
+        (format!("serve --weights none.safetensors --port {port}"), 1, "choose another port: --at HOST:PORT"),
         ("serve --weights none.safetensors --port 0".into(), 1, "`none.safetensors` do not exist"),
         ("serve --weights none.safetensors --port 0 --api-key-file key.txt".into(), 1, "found 5 characters"),
         ("serve --weights none.safetensors --port 0 --api-key-file none.txt".into(), 1, "cannot read `none.txt`"),
         ("serve --weights none.safetensors --port 66000".into(), 2, "66000"),
+        ("serve --weights none.safetensors --host 0.0.0.0".into(), 2, "one value: --at HOST:PORT"),
+        ("serve --weights none.safetensors --at ::1".into(), 2, "[::1]:6060"),
         (format!("ui --at {port}"), 1, "choose another port: --at HOST:PORT"),
         ("ui nothing".into(), 1, "`nothing` is no folder"),
         (format!("train --data data.yaml --ui {port}"), 1, "data.yaml"),

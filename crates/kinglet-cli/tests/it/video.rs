@@ -201,6 +201,30 @@ fn an_encoder_that_fails_costs_its_own_video_alone() {
     assert!(written.len() == 2 && recorded == 1 && written.iter().any(|n| n == "predictions.csv"), "{}", ran.all());
 }
 
+/// The first source gives two frames with a break, and is then gone for good; the second one ends sooner.
+#[cfg(unix)]
+#[test]
+fn a_live_source_that_is_lost_and_comes_back_is_told_at_once() {
+    let folder = made_up(
+        "case \"$*\" in *west*) echo '[error] refused' >&2; exit 1;; esac\n\
+         if mkdir once 2>&-; then cat $PPM; elif mkdir twice 2>&-; then cat $PPM; else echo '[error] no route' >&2; fi",
+    );
+    std::fs::write(folder.path().join("all.streams"), "tcp://east\ntcp://west\n").unwrap();
+    let ran = detect(folder.path(), "--source all.streams --nosave");
+    assert_eq!(ran.code, 1, "{}", ran.all());
+    for words in [
+        "warning: 1: cannot read `tcp://west`: ffmpeg says: `refused`; ",
+        "; 1 still going\n",
+        "warning: 0: tcp://east is lost: the stream is over; opening it again (1 of 3)\n",
+        "0: tcp://east is back after ",
+        "warning: 0: tcp://east is lost: ffmpeg says: `no route`; opening it again (2 of 3)\n",
+        "opening it again (3 of 3)\n",
+        "`tcp://east` ended after 2 frames and did not come back: ",
+    ] {
+        assert!(ran.stderr.contains(words), "{words}: {}", ran.stderr);
+    }
+}
+
 #[test]
 fn a_missing_ffmpeg_is_named_with_the_line_that_installs_it() {
     let folder = tempfile::tempdir().unwrap();

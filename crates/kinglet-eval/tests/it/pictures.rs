@@ -53,7 +53,10 @@ fn curves_and_matrices_of_few_and_many_classes_are_drawn() {
     for nc in [1, 3, 40] {
         let (report, names) = report(nc);
         keep(&plot_curve(&report, Curve::PrecisionRecall), &format!("pr_{nc}.png"));
-        keep(&plot_curve(&report, Curve::F1), &format!("f1_{nc}.png"));
+        let f1 = plot_curve(&report, Curve::F1);
+        keep(&f1, &format!("f1_{nc}.png"));
+        let told = format!(" at {:.3}<", report.confidence);
+        assert!(f1.to_svg().contains(&told), "the confidence of the table's precision and recall: {told}");
         keep(&plot_curve(&report, Curve::Precision), &format!("p_{nc}.png"));
         keep(&plot_curve(&report, Curve::Recall), &format!("r_{nc}.png"));
         keep(&plot_confusion(&report.confusion, &names), &format!("confusion_{nc}.png"));

@@ -97,6 +97,12 @@ fn settings_of_a_request_are_obeyed() {
         }
     }
     assert!(beyond > 0, "a test without boxes at the edges tests nothing");
+    // Whoever chooses among them by overlap needs more than thousandths.
+    let is_finer = |box_: &serde_json::Value| {
+        let scaled = box_["xmin"].as_f64().unwrap() * 1e3;
+        (scaled - scaled.round()).abs() > 1e-6
+    };
+    assert!(whole.as_array().unwrap().iter().any(is_finer) && !clipped.as_array().unwrap().iter().any(is_finer));
 }
 
 #[test]

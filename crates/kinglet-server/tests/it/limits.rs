@@ -85,6 +85,7 @@ fn too_many_images_are_refused() {
     assert_eq!((answer.status, answer.code().as_str()), (413, "too_many_images"));
     let answer = post(server.address(), "/v1/object-detection/small", &[part, part]);
     assert_eq!(answer.status, 413, "YOLOv5's route takes one image");
+    assert!(answer.text().contains("more than 1 image\""), "{}", answer.text());
 }
 
 #[test]
@@ -94,6 +95,7 @@ fn what_is_no_form_is_415_and_a_broken_one_400() {
     for lines in [&["Content-Type: image/png"][..], &[]] {
         let answer = send(to, "POST", "/v1/object-detection/small", lines, &png(50, 40));
         assert_eq!((answer.status, answer.code().as_str()), (415, "no_form"));
+        assert!(!answer.text().contains("``"), "{}", answer.text());
     }
     let answer = send(to, "POST", "/v2/detect", &["Content-Type: multipart/form-data"], b"");
     assert_eq!((answer.status, answer.code().as_str()), (400, "broken_form"));
@@ -105,6 +107,12 @@ fn what_is_no_form_is_415_and_a_broken_one_400() {
     assert_eq!((answer.status, answer.code().as_str()), (400, "unknown_field"));
     let long = vec![b'1'; 5000];
     assert_eq!(post(to, "/v2/detect", &[("image", None, &file), ("conf", None, &long)]).code(), "bad_setting");
+    // A picture under a wrong name is no setting that is too long.
+    let picture = ("file", Some("a.png"), &[&file[..], &long].concat()[..]);
+    for route in ["/v2/detect", "/v1/object-detection/small"] {
+        assert_eq!(post(to, route, &[picture]).code(), "no_image");
+    }
+    assert_eq!(post(to, "/v2/detect", &[("image", None, &file), picture]).code(), "unknown_field");
     // YOLOv5's route passes over fields that it does not know.
     assert_eq!(post(to, "/v1/object-detection/small", &[("image", None, &file), ("size", None, b"640")]).status, 200);
 }

@@ -1,6 +1,6 @@
 //! Videos through the real ffmpeg where there is one, and its failures through made-up ones.
 
-use kinglet_video::{Ffmpeg, Input, LiveSet, Next, Rate, Reader, Reopen, VideoError, Writer};
+use kinglet_video::{Change, Ffmpeg, Input, LiveSet, Next, Rate, Reader, Reopen, VideoError, Writer};
 use kinglet_vision::Image;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -293,17 +293,51 @@ mod made_up {
             folder.path().display()
         );
         let mut set = LiveSet::open(&made_up(folder.path(), &body), &[stream("a")], 1, ONCE);
-        let (mut looks, mut last) = (0, 0);
+        let (mut looks, mut last, mut changes) = (0, 0, Vec::new());
         let error = loop {
             match set.next(LONG) {
                 Next::Frame(_, frame) => (looks, last) = (looks + 1, frame.number),
+                Next::Changed(_, Change::Lost { reason, attempt, of }) => {
+                    changes.push(format!("{reason}, {attempt} of {of}"));
+                }
+                Next::Changed(_, Change::Back { after }) => {
+                    assert!(after >= ONCE.pause, "{after:?}");
+                    changes.push("back".to_owned());
+                }
                 Next::Ended(_, error) => break error.to_string(),
                 other => panic!("{other:?}"),
             }
         };
+        // Frames came in between, so each loss begins to count anew.
+        assert_eq!(changes, ["the stream is over, 1 of 1", "back", "the stream is over, 1 of 1"]);
         assert_eq!((last, looks + set.dropped(0)), (3, 3));
         assert!(error.contains("`tcp://a` ended after 3 frames") && error.contains("no route"), "{error}");
         assert!(matches!(set.next(LONG), Next::AllEnded));
+    }
+
+    /// Where the wait for the process were not bounded, this would take a quarter of an hour.
+    #[test]
+    fn an_ffmpeg_that_closes_its_output_and_stays_is_ended() {
+        let stays = format!("{FRAME}; exec sleep 1000 >&-");
+        let (frames, error) = reads(&stays, &Input::File("a.mp4".into()));
+        let text = error.unwrap().to_string();
+        assert!(frames == 1 && text.contains("closed its pipe and did not exit for 2 s"), "{text}");
+
+        let folder = tempfile::tempdir().unwrap();
+        let deaf = made_up(folder.path(), "exec sleep 1000 <&-");
+        let mut writer = Writer::create(&deaf, &folder.path().join("a.mp4"), (400, 400), Rate::USUAL).unwrap();
+        let frame = Image::new(400, 400, [0; 3]);
+        let error = std::iter::repeat_with(|| writer.write(&frame)).find_map(Result::err).unwrap().to_string();
+        assert!(error.contains("cannot write `") && error.contains("a.mp4"), "{error}");
+
+        // Stopping comes through while that is waited for, and where what a script started holds the pipe.
+        for body in [stays, format!("{FRAME}; (sleep 20; touch $0.late); true")] {
+            let folder = tempfile::tempdir().unwrap();
+            let mut set = LiveSet::open(&made_up(folder.path(), &body), &[stream("a")], 1, ONCE);
+            assert!(matches!(set.next(LONG), Next::Frame(..)));
+            drop(set);
+            assert!(!folder.path().join("ffmpeg.late").exists(), "the stop waited for a stranger");
+        }
     }
 
     #[test]
@@ -347,16 +381,18 @@ fn a_live_source_that_falls_silent_is_opened_again_and_then_given_up() {
     let ffmpeg = Ffmpeg::find(Some(&script)).unwrap();
     let reopen = Reopen { tries: 1, pause: Duration::from_millis(1), silence: Duration::from_millis(100) };
     let mut set = LiveSet::open(&ffmpeg, &[Input::Stream("tcp://silent".into())], 1, reopen);
-    let mut frames = 0;
+    let (mut frames, mut losses) = (0, Vec::new());
     let error = loop {
         match set.next(Duration::from_millis(20)) {
             Next::Frame(..) => frames += 1,
+            Next::Changed(0, Change::Lost { reason, .. }) => losses.push(reason),
             Next::Nothing => {}
             Next::Ended(0, error) => break error.to_string(),
             other => panic!("{other:?}"),
         }
     };
     assert!(folder.path().join("again").exists(), "it was opened a second time");
-    assert_eq!(frames, 1);
-    assert!(error.contains("ended after 1 frames") && error.contains("gave no frame for 0.1 s"), "{error}");
+    assert_eq!((frames, &losses[..]), (1, &["no frame for 0.1 s".to_owned()][..]));
+    // The second time it had longer to begin.
+    assert!(error.contains("ended after 1 frames") && error.contains("gave no frame for 0.3 s"), "{error}");
 }

@@ -192,8 +192,10 @@ fn sizes_from_one_pixel_to_very_long_are_read_and_too_large_is_refused() {
     assert_eq!(dimensions(&wide).unwrap().0, 20_001);
     // 20,000 x 20,000 by its header alone: nothing of that size is allocated.
     let mut bomb = png_bytes(&Image::new(1, 1, [0; 3])).unwrap();
-    bomb[16..24].copy_from_slice(&[0, 0, 0x4e, 0x20, 0, 0, 0x4e, 0x20]);
-    assert!(decode(&bomb, &Limits::default()).is_err());
+    for side in [[0, 0, 0x4e, 0x20], [0x7f, 0xff, 0xff, 0xff]] {
+        bomb[16..24].copy_from_slice(&[side, side].concat());
+        assert!(matches!(decode(&bomb, &Limits::default()).unwrap_err(), DecodeError::TooLarge { .. }));
+    }
     let mut jpeg = jpeg_bytes(&Image::new(8, 8, [0; 3]), 90).unwrap();
     let frame = jpeg.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
     jpeg[frame + 5..frame + 9].copy_from_slice(&[0x4e, 0x20, 0x4e, 0x20]);
