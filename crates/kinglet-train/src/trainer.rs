@@ -218,7 +218,7 @@ impl Trainer {
         let loaders = std::iter::once(&loader).chain(&val);
         loaders.flat_map(Loader::notes).for_each(|n| observer.note(n));
         if resumed.is_none() {
-            start_weights(&options, &mut model, observer)?;
+            start_weights(&options, &mut model, &train.names, observer)?;
             if !options.noautoanchor {
                 fit_anchors(&mut model, &train, &hyp, options.img, options.seed, observer);
             }
@@ -609,8 +609,13 @@ fn scan(
     Ok(dataset)
 }
 
-/// Copies what fits of the weights that the run starts from.
-fn start_weights(options: &TrainOptions, model: &mut Model, observer: &mut dyn Observer) -> Result<(), TrainError> {
+/// Copies what fits of the weights that the run starts from. `names` are the data set's classes.
+fn start_weights(
+    options: &TrainOptions,
+    model: &mut Model,
+    names: &[String],
+    observer: &mut dyn Observer,
+) -> Result<(), TrainError> {
     let Some(path) = &options.weights else { return Ok(()) };
     let file = WeightsFile::load(path)?;
     file.check_finite(path)?;
@@ -636,10 +641,19 @@ fn start_weights(options: &TrainOptions, model: &mut Model, observer: &mut dyn O
         });
     }
     observer.transferred(path, &transfer);
-    // The same model file: the weights belong to the anchors they were trained with.
-    if let Ok(header) = checkpoint::header(&file, path)
-        && header.model_yaml == options.model_yaml
+    let Ok(header) = checkpoint::header(&file, path) else { return Ok(()) };
+    if let Some(class) = names.iter().zip(&header.names).position(|(new, old)| new != old)
+        && names.len() == header.names.len()
+        && names.iter().all(|name| header.names.contains(name))
     {
+        observer.note(&format!(
+            "the weights number the same classes in another order (class {class} is `{}` there, `{}` in the data set): the head \
+             begins with their scores exchanged, and learns the data set's",
+            header.names[class], names[class]
+        ));
+    }
+    // The same model file: the weights belong to the anchors they were trained with.
+    if header.model_yaml == options.model_yaml {
         checkpoint::take_anchors(model, &header, path)?;
     }
     Ok(())

@@ -276,6 +276,23 @@ fn val_refuses_data_of_other_classes() {
 }
 
 #[test]
+fn training_tells_that_its_weights_number_the_classes_otherwise() {
+    let folder = folder_with_data();
+    let weights = trained().join(BEST);
+    let start = |data: &str| {
+        let line = format!("train --weights {} --data {data} --epochs 1 --img 64 --batch 4", weights.display());
+        kinglet(folder.path(), &line).ok().all()
+    };
+    let plain = std::fs::read_to_string(folder.path().join("data/data.yaml")).unwrap();
+    let exchanged = plain.replace("  0: ", "  x: ").replace("  1: ", "  0: ").replace("  x: ", "  1: ");
+    std::fs::write(folder.path().join("data/other.yaml"), exchanged).unwrap();
+    let told = "the weights number the same classes in another order";
+    assert!(!start("data/data.yaml").contains(told));
+    let said = start("data/other.yaml");
+    assert!(said.contains(told), "{said}");
+}
+
+#[test]
 fn detect_draws_lists_and_goes_on_after_a_broken_image() {
     let folder = folder_with_data();
     let weights = trained().join(BEST);
