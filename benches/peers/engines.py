@@ -1,7 +1,7 @@
 """One inference engine as a worker: `engines.py ENGINE MODEL INPUT THREADS`.
 
-MODEL is an ONNX file with raw head levels (for torch: a case of `kinglet bench train --save-case`), INPUT a .npy of
-[n, 3, h, w]. Converted files lie beside the ONNX file. All engines compute in f32.
+MODEL is an ONNX file with raw head levels (for torch and LiteRT: a case of `kinglet bench train --save-case`), INPUT a
+.npy of [n, 3, h, w]. Converted files lie beside the ONNX file. All engines compute in f32.
 """
 
 import os
@@ -17,8 +17,8 @@ def beside(model, suffix):
     return os.path.splitext(model)[0] + suffix
 
 
-def convert(model, images):
-    """Makes the files that ncnn and MNN read. Returns what went wrong, by engine."""
+def convert(model, images, engines):
+    """Makes the files that ncnn, MNN and LiteRT read, for those of `engines`. Returns what went wrong, by engine."""
     failed = {}
     tools = os.path.dirname(sys.executable)
     shape = ",".join(map(str, images.shape))
@@ -29,10 +29,17 @@ def convert(model, images):
             [os.path.join(tools, "mnnconvert"), "-f", "ONNX", "--modelFile", model, "--MNNModel", beside(model, ".mnn"),
              "--bizCode", "kinglet"],
         ),
+        "litert": (
+            beside(model, ".tflite"),
+            [sys.executable, os.path.join(os.path.dirname(os.path.abspath(__file__)), "litert_model.py"),
+             beside(model, ".safetensors"), *map(str, images.shape[2:]), beside(model, ".tflite")],
+        ),
     }
     if os.path.exists(os.path.join(tools, "pnnx")):
         jobs["ncnn"][1][:3] = [os.path.join(tools, "pnnx")]
     for engine, (made, command) in jobs.items():
+        if engine not in engines:
+            continue
         if os.path.exists(made) and os.path.getmtime(made) > os.path.getmtime(model):
             continue
         try:
@@ -106,6 +113,19 @@ def mnn(model, images, threads):
     return run, run, MNN.version() if hasattr(MNN, "version") else ""
 
 
+def litert(model, images, threads):
+    import ai_edge_litert
+    from ai_edge_litert.interpreter import Interpreter
+
+    # XNNPACK in f32 is what it takes by itself. The input's buffer is kept from run to run.
+    interpreter = Interpreter(model_path=beside(model, ".tflite"), num_threads=threads)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], images.transpose(0, 2, 3, 1).copy())
+    levels = sorted(interpreter.get_output_details(), key=lambda level: -level["shape"][1])
+    outputs = lambda: [interpreter.get_tensor(level["index"]).transpose(0, 3, 1, 2) for level in levels]
+    return interpreter.invoke, lambda: (interpreter.invoke(), outputs())[1], ai_edge_litert.__version__
+
+
 def torch_eager(model, images, threads, channels_last=False):
     import torch
 
@@ -135,6 +155,7 @@ ENGINES = {
     "openvino": openvino,
     "ncnn": ncnn,
     "mnn": mnn,
+    "litert": litert,
     "torch": torch_eager,
     "torch channels_last": lambda *a: torch_eager(*a, channels_last=True),
 }

@@ -18,7 +18,11 @@ def setup(args):
 
     venv.create(args.venv, with_pip=True)
     python = os.path.join(args.venv, "bin", "python")
-    subprocess.run([python, "-m", "pip", "install", "-r", os.path.join(HERE, "requirements.txt")], check=True)
+    install = [python, "-m", "pip", "install", "-r", os.path.join(HERE, "requirements.txt")]
+    # Together, so that pip finds a torch that LiteRT's converter takes, too.
+    if subprocess.run([*install, "-r", os.path.join(HERE, "requirements-litert.txt")]).returncode != 0:
+        subprocess.run(install, check=True)
+        print("left out: litert, since its converter does not install here (pip says why above)", file=sys.stderr)
     print(f"go on with: {python} {os.path.relpath(__file__)} inference")
 
 
@@ -95,10 +99,10 @@ def inference(args):
         images = np.ascontiguousarray(pixels.transpose(2, 0, 1)[None].astype(np.float32) / 255)
         tensor = os.path.join(folder, "input.npy")
         np.save(tensor, images)
-        for engine, reason in engines.convert(model, images).items():
+        names = args.engines or list(engines.ENGINES)
+        for engine, reason in engines.convert(model, images, names).items():
             print(f"no model for {engine}: {reason[0]}", file=sys.stderr)
         script = os.path.join(HERE, "engines.py")
-        names = args.engines or list(engines.ENGINES)
         agreement = {}
 
         def engines_for(threads):

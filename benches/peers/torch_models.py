@@ -109,7 +109,7 @@ class SqueezeExcite(nn.Module):
         self.fc = nn.Sequential(nn.Linear(channels, narrow), nn.ReLU(), nn.Linear(narrow, channels), nn.Hardsigmoid())
 
     def forward(self, x):
-        return x * self.fc(x.mean((2, 3)))[:, :, None, None]
+        return x * self.fc(x.mean((2, 3), keepdim=True).flatten(1))[:, :, None, None]
 
 
 class MobileNetv3(nn.Module):
@@ -146,11 +146,14 @@ class Detect(nn.Module):
 
     def forward(self, xs):
         out = []
-        for conv, x in zip(self.m, xs):
-            y = conv(x)
+        for y in self.flat(xs):
             n, _, h, w = y.shape
             out.append(y.view(n, self.anchors, self.values, h, w).permute(0, 1, 3, 4, 2))
         return out
+
+    def flat(self, xs):
+        """Raw levels [n, anchors x (5 + nc), h, w], as ONNX files have them."""
+        return [conv(x) for conv, x in zip(self.m, xs)]
 
 
 class Detector(nn.Module):
