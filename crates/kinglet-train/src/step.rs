@@ -27,6 +27,7 @@ pub struct TrainStep {
     session: Session,
     /// By batch, height and width.
     recordings: HashMap<[usize; 3], Recording>,
+    mode: Mode,
 }
 
 /// An optimiser for the parameters of a model for which `learns` holds, `learns` in the order of the parameters.
@@ -59,7 +60,14 @@ impl TrainStep {
             pending: false,
             session: Session::default(),
             recordings: HashMap::new(),
+            mode: Mode::TRAIN,
         }
+    }
+
+    /// The same with another momentum of BatchNorm's running statistics.
+    #[must_use]
+    pub fn with_norm_momentum(self, momentum: f32) -> Self {
+        TrainStep { mode: Mode::Train { momentum }, ..self }
     }
 
     /// A model that learns with plain SGD, YOLOv5's average and the loss of `hyp` for images of side `img`.
@@ -121,7 +129,7 @@ impl TrainStep {
     ) -> Result<LossParts, TrainError> {
         self.recording(size)?;
         let recording = &self.recordings[&size];
-        self.session.forward(&recording.graph, &mut self.model.params, images, Mode::TRAIN);
+        self.session.forward(&recording.graph, &mut self.model.params, images, self.mode);
         let raw: Vec<&[f32]> = recording.graph.outputs().iter().map(|&v| self.session.value(v)).collect();
         let shapes = recording.head_shapes();
         let mut output_grads: Vec<Vec<f32>> = shapes.iter().map(|s| vec![0.0; s.len()]).collect();

@@ -23,6 +23,7 @@ use kinglet_data::{
 use kinglet_nn::{Model, Summary, WeightsFile};
 use kinglet_runtime::Detector;
 use kinglet_spec::ResolveOptions;
+use kinglet_tensor::BATCH_NORM_MOMENTUM;
 use kinglet_vision::Detection;
 use kinglet_vision::resize::resize_numbers;
 use std::cell::RefCell;
@@ -42,10 +43,15 @@ struct Plan {
     lr_scale: f64,
     /// How the average forgets.
     ema: EmaRule,
+    /// How far BatchNorm's running statistics move towards those of a batch.
+    norm_momentum: f32,
 }
 
 /// The smallest number of images that an optimiser step of our own recipe sees.
 const SMALL_NOMINAL: usize = 16;
+/// The momentum of BatchNorm in our own recipe: statistics trail the weights by three batches, and the average of weights and
+/// statistics smooths both alike.
+const FRESH_NORM_MOMENTUM: f32 = 0.3;
 
 impl Plan {
     fn new(recipe: Recipe, batch: usize, batches: usize, epochs: usize) -> Self {
@@ -55,12 +61,14 @@ impl Plan {
                 least_warmup: MIN_WARMUP_ITERATIONS,
                 lr_scale: 1.0,
                 ema: EmaRule::YOLOV5,
+                norm_momentum: BATCH_NORM_MOMENTUM,
             },
             Recipe::Kinglet => Plan {
                 nominal: batch.max(SMALL_NOMINAL),
                 least_warmup: 0,
                 lr_scale: (NOMINAL_BATCH as f64 / batch.max(SMALL_NOMINAL) as f64).max(1.0).sqrt(),
                 ema: EmaRule::for_steps(batches * epochs),
+                norm_momentum: FRESH_NORM_MOMENTUM,
             },
         }
     }
@@ -241,7 +249,7 @@ impl Trainer {
         let stopping = EarlyStopping::new(options.patience);
         let ema = Ema::new(model.params.values().to_vec()).with_rule(plan.ema);
         let detector = Detector::new(model.clone());
-        let step = TrainStep::new(model, loss, optim, ema);
+        let step = TrainStep::new(model, loss, optim, ema).with_norm_momentum(plan.norm_momentum);
         let mut trainer = Trainer { detector, step, options, hyp, plan, train, val, loader, stopping, progress };
         match resumed {
             Some((path, header, file)) => trainer.restore(path, header, &file)?,
