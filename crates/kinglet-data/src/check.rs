@@ -11,7 +11,7 @@ use crate::{NoProgress, formats::has_extension};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
-/// More of the labels than this left out, and the rest is no longer the data set that was meant.
+/// More of the labels, or of the images for their labels, than this left out, and the rest is no longer the data set that was meant.
 const MOST_DROPPED: f64 = 0.1;
 /// More of the validation images than this in the training set, and the measured mAP is no longer that of new images.
 const MOST_SHARED: f64 = 0.01;
@@ -174,6 +174,14 @@ pub fn blockers(sets: &[Dataset], extra: &[Finding]) -> Vec<String> {
         if share > MOST_DROPPED {
             let percent = share * 100.0;
             out.push(format!("{split}: {percent:.0} % of the labels are left out; correct them, or try --fix"));
+        }
+        // Such images are left out with all of their boxes, however many those are.
+        let unread = set.findings.iter().filter(|f| f.kind == FindingKind::UnreadableLabels).count();
+        if unread as f64 > MOST_DROPPED * (summary.usable + unread) as f64 {
+            let all = summary.usable + unread;
+            out.push(format!(
+                "{split}: {unread} of {all} images are left out, since their labels cannot be read; correct the files"
+            ));
         }
     }
     for set in sets.iter().filter(|set| set.split != Split::Train) {

@@ -139,8 +139,8 @@ pub enum DataError {
         /// Label paths tried for it.
         tried: Vec<PathBuf>,
     },
-    /// Training images, but nothing to learn.
-    #[error("the {images} images of `{split}` have not one box to learn from{}", first.as_ref().map_or("; their label files are empty".to_owned(), |f| format!("; the first problem: {f}")))]
+    /// Training images, but nothing to learn; or other images, all of whose boxes are left out.
+    #[error("the {images} images of `{split}` have not one box to {}{}", if *split == "train" { "learn from" } else { "measure by" }, first.as_ref().map_or("; their label files are empty".to_owned(), |f| format!("; the first problem: {f}")))]
     NoBoxes {
         /// The split asked for.
         split: &'static str,
@@ -187,6 +187,15 @@ impl DataError {
             file: file.to_path_buf(),
             what: "CVAT's own XML (`CVAT for images`)",
             instead: "export the task from CVAT as `Ultralytics YOLO Detection`, `COCO` or `PASCAL VOC`",
+        }
+    }
+
+    /// The XML of LabelMe, which CVAT and Datumaro write too: polygons in VOC's elements, and no boxes.
+    pub(crate) fn labelme(file: &Path) -> Self {
+        DataError::OtherFormat {
+            file: file.to_path_buf(),
+            what: "LabelMe's XML",
+            instead: "export from CVAT, Datumaro or whichever program wrote it as COCO, Pascal VOC or YOLO",
         }
     }
 

@@ -27,7 +27,7 @@ pub struct ScanOptions {
     pub single_cls: bool,
     /// Make a class without a name an error; otherwise it is a finding and the box is left out (for reports).
     pub strict: bool,
-    /// Make it an error when no image has a label file, or the training images have not one box.
+    /// Make it an error when no image has a label file, the training images have not one box, or another split lost all of them.
     pub need_labels: bool,
     /// Use and write the cache of image sizes.
     pub cache: bool,
@@ -357,7 +357,10 @@ impl Dataset {
                 return Err(DataError::ClassOutOfRange { file: source.file.clone(), names, count: bad.len(), first });
             }
         }
-        if options.need_labels && split == Split::Train && samples.iter().all(|s| s.labels.is_empty()) {
+        let lost = |f: &&Finding| !f.kind.concerns_image() && f.severity == Severity::Dropped;
+        let nothing_left = samples.iter().all(|s| s.labels.is_empty());
+        // Backgrounds alone are good for a measurement of false alarms. Labels of which none is right are a mistake.
+        if options.need_labels && nothing_left && (split == Split::Train || findings.iter().any(|f| lost(&f))) {
             let first = findings.iter().find(|f| !f.kind.concerns_image()).map(Finding::to_string);
             return Err(DataError::NoBoxes { split: split.key(), images, first });
         }

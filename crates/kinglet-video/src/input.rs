@@ -84,9 +84,20 @@ impl Input {
         }
     }
 
-    /// What to try where it cannot be opened.
-    pub(crate) fn advice(&self) -> &'static str {
+    /// What ffmpeg calls it in its errors; no file and no screen goes away.
+    pub(crate) fn name(&self) -> &str {
         match self {
+            Input::Remote(name) | Input::Stream(name) | Input::Camera(name) => name,
+            Input::File(_) | Input::Screen { .. } => "demuxing",
+        }
+    }
+
+    /// What to try where it cannot be opened, and ffmpeg says why.
+    pub(crate) fn advice(&self, reason: &str) -> &'static str {
+        match self {
+            Input::Camera(_) if cfg!(target_os = "linux") && reason.contains("Permission denied") => {
+                "cameras are for the group `video`: `sudo usermod -aG video $USER`, then log in anew"
+            }
             Input::File(_) => "play the file to see whether it is whole",
             Input::Remote(_) | Input::Stream(_) => {
                 "try the address with `ffplay`, and check name, password and network"
@@ -171,6 +182,16 @@ mod tests {
     fn a_file_is_never_taken_for_an_option_or_an_address() {
         let words = Input::File("-y".into()).arguments();
         assert_eq!(words, ["-protocol_whitelist", "file", "-i", "file:-y"]);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_camera_that_is_not_allowed_and_one_that_is_not_there_are_told_apart() {
+        let camera = Input::camera(0);
+        assert!(
+            camera.advice("`Cannot open video device /dev/video0: Permission denied`").contains("usermod -aG video")
+        );
+        assert!(camera.advice("`/dev/video0: No such file or directory`").starts_with("`ls /dev/video*`"));
     }
 
     #[cfg(target_os = "linux")]

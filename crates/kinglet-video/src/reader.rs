@@ -23,6 +23,8 @@ pub struct Reader {
     stream: BufReader<ChildStdout>,
     log: Log,
     frames: usize,
+    /// Errors that had come when the last frame did.
+    errors_before: usize,
     stride: usize,
 }
 
@@ -67,6 +69,7 @@ impl Reader {
             stream: BufReader::with_capacity(BUFFER, stdout),
             log,
             frames: 0,
+            errors_before: 0,
             stride,
         })
     }
@@ -91,6 +94,7 @@ impl Reader {
         match ppm::next_frame(&mut self.stream) {
             Ok(Some(image)) => {
                 self.frames += 1;
+                self.errors_before = self.log.count();
                 return Ok(Some(image));
             }
             Ok(None) => {}
@@ -102,20 +106,24 @@ impl Reader {
             }
         }
         let status = exit(&self.child);
-        let errors = self.log.errors();
-        let sound = status.as_ref().is_ok_and(|status| status.success()) && errors.is_empty();
+        let error = if self.input.is_live() && self.frames > 0 {
+            self.log.end(self.errors_before, self.input.name())
+        } else {
+            self.log.errors().into_iter().next()
+        };
+        let sound = status.as_ref().is_ok_and(|status| status.success()) && error.is_none();
         if sound && self.frames > 0 {
             return Ok(None);
         }
-        let reason = match (errors.first(), status) {
-            (Some(error), _) => format!("`{}`", self.input.discreet(error)),
+        let reason = match (error, status) {
+            (Some(error), _) => format!("`{}`", self.input.discreet(&error)),
             (None, Ok(status)) if status.success() => "nothing; there is no frame".to_owned(),
             (None, Ok(status)) => format!("nothing; it ended with {status}"),
             (None, Err(error)) => format!("nothing; {error}"),
         };
         let input = self.input.to_string();
         Err(match self.frames {
-            0 => VideoError::Open { input, reason, advice: self.input.advice() },
+            0 => VideoError::Open { input, advice: self.input.advice(&reason), reason },
             frames => VideoError::Damaged { input, frames, reason },
         })
     }

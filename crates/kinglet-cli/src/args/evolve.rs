@@ -22,7 +22,13 @@ pub enum SchemeName {
     Results are saved to runs/evolve/exp, exp2, ...: hyp_evolve.yaml holds the best values, for `kinglet train --hyp`.\n\
     Every training counts, so few epochs from trained weights are usual. Ctrl-C stops and can be resumed.",
     // It shows one training; whoever knows it from there is told so.
-    mut_arg("ui", |arg| arg.hide(true)))]
+    mut_arg("ui", |arg| arg.hide(true)),
+    // Each training is measured once, after its last epoch, and leaves no weights.
+    mut_arg("nosave", |arg| arg.hide(true)),
+    mut_arg("noval", |arg| arg.hide(true)),
+    mut_arg("save_period", |arg| arg.hide(true)),
+    mut_arg("patience", |arg| arg.hide(true)),
+    mut_arg("resume", |arg| arg.value_name("FOLDER").help("Go on with an evolution; without a value, the newest one")))]
 pub struct EvolveArgs {
     /// Generations [default: 300]
     #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true, help_heading = "Evolution")]

@@ -4,7 +4,7 @@
 //! together they are all that going on needs.
 
 use super::save_plot;
-use super::train::settings;
+use super::train::{run_name, settings};
 use crate::args::EvolveArgs;
 use crate::args::evolve::SchemeName;
 use crate::errors::CliError;
@@ -33,6 +33,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
+/// Flags of a training that an evolution leaves nothing to do. --nosave and --noval are what it does.
+const WITHOUT_EFFECT: [&str; 2] = ["save-period", "patience"];
 const PROJECT: &str = "runs/evolve";
 const DEFAULT_GENERATIONS: usize = 300;
 const DEFAULT_POPULATION: usize = 50;
@@ -81,12 +83,19 @@ pub fn run(args: EvolveArgs, printer: &Printer) -> Result<ExitCode, CliError> {
     if args.train.ui.is_some() {
         return Err(CliError::usage("--ui shows one training, and an evolution is many; leave it out"));
     }
+    let idle = WITHOUT_EFFECT.iter().find(|flag| args.train.given.iter().any(|given| given == *flag));
+    if let (Some(flag), None) = (idle, &args.train.resume) {
+        printer.warn(&format!(
+            "--{flag} has no effect: each training of an evolution is measured after its last epoch, and its weights are not kept"
+        ));
+    }
     let mut run = match &args.train.resume {
         Some(path) => Run::load(path, &args, printer)?,
         None => Run::create(&args, printer)?,
     };
     interrupt::listen("this batch");
-    let total = run.evolution.trainings(run.settings.generations);
+    // More than are asked for may be done already.
+    let total = run.evolution.trainings(run.settings.generations).max(run.evolution.tried().len());
     printer.say(&format!(
         "{total} trainings of {} each; results go to {}; Ctrl-C stops and can be resumed",
         counted(run.settings.options.epochs, "epoch"),
@@ -133,7 +142,8 @@ pub fn run(args: EvolveArgs, printer: &Printer) -> Result<ExitCode, CliError> {
 
 fn interrupted(run: &Run, args: &EvolveArgs, printer: &Printer) -> ExitCode {
     run.remove_training();
-    printer.say(&format!("\n{} trainings completed before the interruption.", run.evolution.tried().len()));
+    let done = counted(run.evolution.tried().len(), "training");
+    printer.say(&format!("\n{done} completed before the interruption."));
     printer.say(&format!("Go on with: kinglet evolve --resume {}", run.folder.path().display()));
     if args.train.json {
         printer.data(&run.json(true));
@@ -186,7 +196,7 @@ impl Run {
             )));
         }
         let project = train.project.clone().unwrap_or_else(|| PathBuf::from(PROJECT));
-        let folder = RunDir::create(&project, &train.name, train.exist_ok)?;
+        let folder = RunDir::create(&project, &run_name(train, &options), train.exist_ok)?;
         let options = TrainOptions {
             // Only the state of the last epoch counts.
             nosave: true,
@@ -241,7 +251,7 @@ impl Run {
         let mut run = Run { folder: RunDir::existing(&folder), settings, evolution, metrics: Vec::new() };
         run.read_table()?;
         run.write_settings()?;
-        printer.say(&format!("going on with {} after {} trainings", folder.display(), run.metrics.len()));
+        printer.say(&format!("going on with {} after {}", folder.display(), counted(run.metrics.len(), "training")));
         Ok(run)
     }
 
@@ -395,7 +405,7 @@ impl Run {
         });
         json!({
             "saved_to": self.folder.path(), "trainings": self.metrics.len(),
-            "of": self.evolution.trainings(self.settings.generations), "best": best, "interrupted": interrupted,
+            "of": self.evolution.trainings(self.settings.generations).max(self.metrics.len()), "best": best, "interrupted": interrupted,
         })
     }
 }

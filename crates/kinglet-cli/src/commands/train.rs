@@ -62,14 +62,9 @@ pub fn run(command: TrainCommand, printer: &Printer) -> Result<ExitCode, CliErro
         None => demo::prepare(printer)?,
     };
     let (mut options, hyp) = settings(&args, data, printer)?;
-    let name = if args.name == "cfg" {
-        Path::new(&options.model_file).file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default()
-    } else {
-        args.name.clone()
-    };
     // The page's address first: where it is taken, nothing was written yet.
     let mut live = Live::open(args.ui.as_ref(), printer)?;
-    let run = RunDir::create(&args.project(), &name, args.exist_ok)?;
+    let run = RunDir::create(&args.project(), &run_name(&args, &options), args.exist_ok)?;
     options.dir = run.path().to_owned();
 
     interrupt::listen("this batch");
@@ -83,6 +78,15 @@ pub fn run(command: TrainCommand, printer: &Printer) -> Result<ExitCode, CliErro
     write_file(&run.join("hyp.yaml"), hyp.to_yaml().as_bytes())?;
     live.iter_mut().for_each(|live| live.set_folder(run.path()));
     train(trainer, console, recorder, &run, &args, live, printer)
+}
+
+/// The name of the run's folder.
+pub(super) fn run_name(args: &TrainArgs, options: &TrainOptions) -> String {
+    if args.name == "cfg" {
+        Path::new(&options.model_file).file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default()
+    } else {
+        args.name.clone()
+    }
 }
 
 /// Goes on with an interrupted run.

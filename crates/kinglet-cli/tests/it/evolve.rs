@@ -101,7 +101,44 @@ fn an_interrupted_evolution_says_how_to_go_on() {
     assert!(ran.stderr.contains("Go on with: kinglet evolve --resume runs/evolve/exp"), "{}", ran.stderr);
     let rows = read(folder.path(), "evolve.csv").lines().count() - 1;
     let ran = kinglet(folder.path(), &format!("evolve --resume --generations {}", rows + 1)).ok();
-    assert!(ran.stderr.contains(&format!("after {rows} trainings")), "{}", ran.stderr);
+    assert!(ran.stderr.contains(&format!("after {rows} training")), "{}", ran.stderr);
+}
+
+/// Killed outright in the middle of a training, whose folder is then left behind.
+#[cfg(unix)]
+#[test]
+fn an_evolution_that_is_killed_begins_its_training_anew() {
+    let (whole, cut) = (folder_with_data(), folder_with_data());
+    let line = format!("evolve {EVOLVE} --generations 2 --noplots");
+    kinglet(whole.path(), &line).ok();
+    let mut child = command(cut.path(), &line).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let training = cut.path().join("runs/evolve/exp/training");
+    while !training.exists() && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // Where it was done sooner there is nothing to end.
+    let _ = child.kill();
+    child.wait().unwrap();
+    kinglet(cut.path(), "evolve --resume --noplots").ok();
+    assert_eq!(read(cut.path(), "evolve.csv"), read(whole.path(), "evolve.csv"));
+    assert_eq!(files(&cut.path().join("runs/evolve/exp")), ["evolve.csv", "evolve.json", "hyp_evolve.yaml"]);
+}
+
+#[test]
+fn flags_that_an_evolution_has_no_use_for_are_told_and_fewer_generations_keep_what_was_done() {
+    let folder = folder_with_data();
+    let line = format!("evolve {EVOLVE} --generations 2 --noplots --nosave --noval --save-period 1 --name cfg");
+    let ran = kinglet(folder.path(), &line).ok();
+    assert!(
+        ran.stderr.contains("warning: --save-period has no effect: each training of an evolution"),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(ran.stderr.matches("warning: ").count(), 1, "{}", ran.stderr);
+    let run = folder.path().join("runs/evolve/kinglet_small");
+    assert_eq!(files(&run), ["evolve.csv", "evolve.json", "hyp_evolve.yaml"]);
+    let ran = kinglet(folder.path(), "evolve --resume --generations 1 --noplots").ok();
+    assert!(ran.stdout.starts_with("The best of 2 trainings is number "), "{}", ran.all());
 }
 
 #[test]

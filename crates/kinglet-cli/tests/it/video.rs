@@ -225,6 +225,27 @@ fn a_live_source_that_is_lost_and_comes_back_is_told_at_once() {
     }
 }
 
+/// As a camera does: bad frames on the way, some frames later it is unplugged, and then not there.
+#[cfg(unix)]
+#[test]
+fn a_camera_that_is_unplugged_is_told_as_such_and_not_by_an_earlier_bad_frame() {
+    let folder = made_up(
+        "mkdir once 2>&- || { echo '[error] Cannot open video device /dev/video0: No such file or directory' >&2; exit 1; }\n\
+         cat $PPM; echo '[mjpeg @ 0x1] [error] huffman table decode error' >&2; sleep 0.2; cat $PPM\n\
+         sleep 0.2; echo '[error] ioctl(VIDIOC_QBUF): No such device' >&2; echo '[error] /dev/video0: No such device' >&2",
+    );
+    let ran = detect(folder.path(), "--source /dev/video0");
+    assert_eq!(ran.code, 1, "{}", ran.all());
+    for words in [
+        "/dev/video0 is lost: ffmpeg says: `/dev/video0: No such device`; opening it again (1 of 3)\n",
+        "lost: ffmpeg says: `Cannot open video device /dev/video0: No such file or directory`; opening it again (3 of 3)\n",
+        "`/dev/video0` ended after 2 frames and did not come back: ",
+    ] {
+        assert!(ran.stderr.contains(words), "{words}: {}", ran.stderr);
+    }
+    assert_eq!(files(&folder.path().join("runs/detect/exp")), ["video0.mp4"]);
+}
+
 #[test]
 fn a_missing_ffmpeg_is_named_with_the_line_that_installs_it() {
     let folder = tempfile::tempdir().unwrap();

@@ -71,6 +71,7 @@ pub(crate) fn recognise(path: &Path) -> Result<Source, DataError> {
         Some(Format::Darknet) => darknet::load(path),
         Some(Format::Coco) => coco::load(path),
         Some(Format::Voc) if voc::is_of_cvat(path) => Err(DataError::cvat(path)),
+        Some(Format::Voc) if voc::is_of_labelme(path) => Err(DataError::labelme(path)),
         _ if path.file_name().is_some_and(|name| name == classes_txt::FILE) => {
             classes_txt::load(&crate::source::folder_of(path), path)
         }

@@ -108,7 +108,12 @@ fn annotations(folder: &Path) -> Result<Option<Vec<PathBuf>>, DataError> {
     // Other programs keep XML beside pictures as well.
     let is_voc = |file: &PathBuf| holds_element(file, "<annotation");
     if files.iter().any(is_voc) {
-        return Ok(Some(files));
+        // The first file that shows where something is speaks for all.
+        let first = files.iter().find(|file| holds_element(file, "<bndbox") || holds_element(file, "<pt"));
+        return match first.filter(|file| is_of_labelme(file)) {
+            Some(file) => Err(DataError::labelme(file)),
+            None => Ok(Some(files)),
+        };
     }
     files.iter().find(|file| is_of_cvat(file)).map_or(Ok(None), |file| Err(DataError::cvat(file)))
 }
@@ -116,6 +121,11 @@ fn annotations(folder: &Path) -> Result<Option<Vec<PathBuf>>, DataError> {
 /// Whether a file is CVAT's own XML, one for all images.
 pub(crate) fn is_of_cvat(file: &Path) -> bool {
     holds_element(file, "<annotations") && holds_element(file, "<image")
+}
+
+/// Whether a file is of LabelMe: its elements are called as those of VOC, and its objects are polygons alone.
+pub(crate) fn is_of_labelme(file: &Path) -> bool {
+    holds_element(file, "<annotation") && holds_element(file, "<pt") && !holds_element(file, "<bndbox")
 }
 
 /// Whether an element begins so somewhere in a file.

@@ -75,6 +75,30 @@ fn what_training_would_refuse_and_what_it_should_are_told() {
 }
 
 #[test]
+fn a_split_that_lost_all_its_boxes_is_refused_and_one_of_backgrounds_is_not() {
+    let f = Fixture::two_classes();
+    sample(&f, "train/a", 1, GOOD);
+    sample(&f, "val/b", 2, "");
+    let open = || Dataset::open(f.path("data.yaml"), Split::Val, ScanOptions::default(), &NoProgress);
+    assert_eq!(open().unwrap().summary.background, 1);
+    sample(&f, "val/b", 2, "0 320 200 10 10\n");
+    let message = open().unwrap_err().to_string();
+    assert!(
+        message.starts_with("the 1 images of `val` have not one box to measure by; the first problem: "),
+        "{message}"
+    );
+    let reasons = blockers(&sets(&f), &[]);
+    assert_eq!(reasons.len(), 2, "{reasons:?}");
+    // A file that cannot be read costs its image.
+    fs::remove_file(f.path("labels/val/b.txt")).unwrap();
+    fs::create_dir(f.path("labels/val/b.txt")).unwrap();
+    sample(&f, "val/c", 3, GOOD);
+    let reasons = blockers(&sets(&f), &[]);
+    let expected = "val: 1 of 2 images are left out, since their labels cannot be read; correct the files";
+    assert_eq!(reasons, [expected]);
+}
+
+#[test]
 fn one_box_with_two_classes_is_told() {
     let f = Fixture::two_classes();
     sample(&f, "train/a", 1, "0 0.5 0.5 0.5 0.5\n1 0.5 0.5 0.5 0.5\n");

@@ -111,6 +111,31 @@ fn formats_that_are_not_read_are_named() {
     }
 }
 
+/// As Datumaro writes it: VOC's elements, but polygons in place of boxes.
+#[test]
+fn the_xml_of_labelme_is_not_taken_for_voc() {
+    let labelme = "<annotation><filename>x.png</filename><imagesize><nrows>9</nrows><ncols>9</ncols></imagesize><object>\
+        <name>a</name><deleted>0</deleted><type>bounding_box</type><polygon><pt><x>1.0</x><y>2.0</y></pt>\
+        <pt><x>5.0</x><y>2.0</y></pt></polygon></object></annotation>";
+    let f = empty();
+    for split in ["train", "val"] {
+        picture(&f, &format!("{split}/x.png"));
+        f.write(&format!("{split}/x.xml"), labelme);
+    }
+    f.write("train/a.xml", "<annotation><filename>a.png</filename></annotation>");
+    for name in ["", "train/x.xml"] {
+        let message = f.message(&Source::open(f.path(name)).unwrap_err());
+        let what =
+            "`DIR/train/x.xml` is LabelMe's XML, which is not read; export from CVAT, Datumaro or whichever program";
+        assert_eq!(message, format!("{what} wrote it as COCO, Pascal VOC or YOLO"), "{name}");
+    }
+    // Roboflow's VOC has polygons beside the boxes.
+    let (head, tail) = labelme.split_once("<polygon>").unwrap();
+    let frame = "<bndbox><xmin>1</xmin><ymin>2</ymin><xmax>5</xmax><ymax>6</ymax></bndbox><polygon>";
+    f.write("train/x.xml", &format!("{head}{frame}{tail}"));
+    assert_eq!(Source::open(f.path("")).unwrap().format, Format::Voc);
+}
+
 #[test]
 fn classes_are_numbered_as_other_names_are_where_these_are_the_same() {
     let f = empty();
