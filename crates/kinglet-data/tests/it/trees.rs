@@ -132,7 +132,7 @@ fn the_xml_of_labelme_is_not_taken_for_voc() {
     // Roboflow's VOC has polygons beside the boxes.
     let (head, tail) = labelme.split_once("<polygon>").unwrap();
     let frame = "<bndbox><xmin>1</xmin><ymin>2</ymin><xmax>5</xmax><ymax>6</ymax></bndbox><polygon>";
-    f.write("train/x.xml", &format!("{head}{frame}{tail}"));
+    f.write("train/x.xml", format!("{head}{frame}{tail}"));
     assert_eq!(Source::open(f.path("")).unwrap().format, Format::Voc);
 }
 
