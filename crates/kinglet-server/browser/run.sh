@@ -32,7 +32,7 @@ cp "$here/check.mjs" .
 # The address that a program printed into a file.
 address() {
   for _ in $(seq 600); do
-    grep -o -m 1 'http://127[^ ]*' "$1" && return
+    grep -s -o -m 1 'http://127[^ ]*' "$1" && return
     sleep 0.1
   done
   cat "$1" >&2
