@@ -57,6 +57,12 @@ pub(crate) struct Tile<'a> {
     pub r_off: &'a [usize],
 }
 
+/// Rows that pass through all columns before the next ones, for so many floats of packed weights: those that fit the
+/// first-level cache are passed for every few rows, so that outputs are written in one sweep.
+pub(crate) fn row_chunk(weights: usize) -> usize {
+    if weights <= 4096 { 24 } else { usize::MAX / 2 }
+}
+
 /// How many panels `vectors` vectors of columns make: pairs, with a last one of three where the number is odd.
 pub(crate) fn panel_count(vectors: usize) -> usize {
     (vectors / 2).max(1)

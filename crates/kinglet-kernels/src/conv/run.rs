@@ -1,6 +1,6 @@
 //! Runs plans: the tasks of the forward pass and of the gradient of the input.
 
-use super::gemm::{Tile, gemm_tile, lanes, panel_count};
+use super::gemm::{Tile, gemm_tile, lanes, panel_count, row_chunk};
 use super::plan::{Plan, Problem, with_scratch};
 use crate::Activation;
 use crate::threads::{SendPtr, parallel_for};
@@ -74,7 +74,6 @@ pub(super) fn run(
         let Job { plan, packed } = &jobs[job];
         with_scratch(|s| {
             let a = plan.load(local, x, s);
-            let weights = plan.k * columns;
             let t = Tile {
                 a,
                 a_off: &s.a_off,
@@ -86,9 +85,7 @@ pub(super) fn run(
                 segments: &plan.segments,
                 blocks: &plan.blocks,
                 panels: panels * split / splits..panels * (split + 1) / splits,
-                // Weights that fit the first-level cache are passed for every few rows, so that outputs are written
-                // in one sweep.
-                row_chunk: if weights <= 4096 { 24 } else { usize::MAX / 2 },
+                row_chunk: row_chunk(plan.k * columns),
                 bias: bias.as_ref().map_or(std::ptr::null(), |b| b.as_ptr()),
                 // SAFETY: one part for every tile; tasks of a tile write to different columns.
                 stats: if with_stats {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::{Place, check_apart};
-use crate::conv::gemm::{Tile, gemm_tile, lanes, panel_count};
+use crate::conv::gemm::{Tile, gemm_tile, lanes, panel_count, row_chunk};
 use crate::conv::plan::{Plan, Scratch, with_scratch};
 use crate::conv::{PackedConv, forward_problem};
 use crate::elementwise::{load_n, store_n};
@@ -70,12 +70,6 @@ pub fn padded_bias(s: &ConvShape, bias: Option<&[f32]>) -> Arc<[f32]> {
 pub(super) fn row_target(k: usize, n: usize) -> usize {
     let floats = 64 * 1024 - (k * n / 2).min(24 * 1024);
     (floats / (k.min(288) + n).max(1)).clamp(48, 384) / 12 * 12
-}
-
-/// Rows that pass through all columns before the next ones, for so many floats of packed weights: those that fit the
-/// first-level cache are passed for every few rows, so that outputs are written in one sweep.
-pub(super) fn row_chunk(weights: usize) -> usize {
-    if weights <= 4096 { 24 } else { usize::MAX / 2 }
 }
 
 impl Dense {

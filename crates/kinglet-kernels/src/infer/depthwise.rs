@@ -10,10 +10,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::dense::{SMALL, TASKS, row_chunk};
+use super::dense::{SMALL, TASKS};
 use super::finish::finish;
 use super::{Place, check_apart};
-use crate::conv::gemm::{Block, Segment, Tile, gemm_tile, lanes, panel_count};
+use crate::conv::gemm::{Block, Segment, Tile, gemm_tile, lanes, panel_count, row_chunk};
 use crate::conv::plan::{Plan, Scratch, with_floats, with_scratch};
 use crate::conv::{PackedConv, forward_problem};
 use crate::depthwise::opaque;
