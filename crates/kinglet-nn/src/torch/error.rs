@@ -37,7 +37,7 @@ pub enum TorchError {
         message: String,
     },
     /// Larger than any checkpoint.
-    #[error("{what} exceeds the limit of {limit}: this is no model checkpoint")]
+    #[error("is no model checkpoint: {what} exceeds the limit of {limit}")]
     Limit {
         /// What is too large.
         what: String,
@@ -45,7 +45,7 @@ pub enum TorchError {
         limit: String,
     },
     /// A tensor that does not fit its storage, or has an unknown type.
-    #[error("tensor `{name}`: {message}")]
+    #[error("cannot be read at the tensor `{name}`: {message}")]
     Tensor {
         /// The tensor.
         name: String,

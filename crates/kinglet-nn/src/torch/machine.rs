@@ -56,7 +56,7 @@ impl<'a> Machine<'a> {
     fn take(&mut self, len: usize) -> Result<&'a [u8], TorchError> {
         let left = self.bytes.len() - self.at;
         if len > left {
-            return Err(self.wrong(format!("{len} more bytes are expected, the pickle ends after {left}")));
+            return Err(self.wrong(format!("more bytes are expected ({len}), the pickle ends after {left}")));
         }
         self.at += len;
         Ok(&self.bytes[self.at - len..self.at])
