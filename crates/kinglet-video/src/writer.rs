@@ -77,6 +77,15 @@ impl Writer {
         }
     }
 
+    /// Repeats the newest frame up to a time at which no other has come, less the last turn, which the next frame may
+    /// take. The video becomes what it would without this; but no long gap is left to fill when the next one comes.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub fn stay_until(&mut self, time: Duration) -> Result<(), VideoError> {
+        self.write_latest(self.rate.frames_until(time).saturating_sub(self.frames + 1))
+    }
+
     fn write_latest(&mut self, times: usize) -> Result<(), VideoError> {
         let Some(image) = self.latest.take() else { return Ok(()) };
         let written = self.write_times(&image, times);

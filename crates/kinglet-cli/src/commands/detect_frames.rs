@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 
 /// Ctrl-C is looked for so often while no frame comes.
 const PATIENCE: Duration = Duration::from_millis(100);
+/// The video of a live source may be so far behind: a frame that has come is looked at within this time.
+const BEHIND: Duration = Duration::from_secs(1);
 /// Rates that a live source may name for its video; others are slips, such as 90000.
 const LIVE_RATES: std::ops::RangeInclusive<f64> = 1.0..=120.0;
 
@@ -154,6 +156,13 @@ impl<'a> Roll<'a> {
         let [height, width] = eye.last_size;
         let inference = timing.inference.as_secs_f64() * 1e3;
         Ok(format!("{height}x{width} {}, {inference:.1}ms", counts(&detections, outputs.names())))
+    }
+
+    /// Lets the last frame stay in the video of a live source that is silent.
+    fn stay(&mut self, since: Duration) {
+        if let Some(Err(error)) = self.writer.as_mut().map(|writer| writer.stay_until(since)) {
+            (self.broken, self.writer) = (Some(error), None);
+        }
     }
 
     /// Opens what is written, now that size and rate are known.
@@ -295,6 +304,11 @@ pub(super) fn live(
     let mut begun: Vec<Option<Instant>> = vec![None; inputs.len()];
     let mut failure = None;
     while !interrupt::is_asked() {
+        for (roll, begun) in rolls.iter_mut().zip(&begun) {
+            if let Some(silent) = begun.and_then(|begun| begun.elapsed().checked_sub(BEHIND)) {
+                roll.stay(silent);
+            }
+        }
         let (index, frame) = match set.next(PATIENCE) {
             Next::Frame(index, frame) => (index, frame),
             Next::Nothing => continue,
@@ -313,7 +327,7 @@ pub(super) fn live(
                     // The last one ends the command, which tells all errors again.
                     printer.warn(&format!("{index}: {error}; {others} still going"));
                 }
-                errors[index] = Some(error);
+                (errors[index], begun[index]) = (Some(error), None);
                 continue;
             }
             Next::AllEnded => break,

@@ -121,14 +121,18 @@ fn a_frame_of_another_size_and_frames_by_time_fit_into_the_video() {
     writer.write_until(picture(64, 64, (0, 0), [220, 40, 40]), Duration::ZERO).unwrap();
     // Too early for another frame; then half a second later, from a camera that has changed its size.
     writer.write_until(picture(64, 64, (0, 0), [40, 220, 40]), Duration::from_millis(50)).unwrap();
+    // Nothing came for a while: the green one stays, which changes nothing in the end.
+    writer.stay_until(Duration::from_millis(350)).unwrap();
     writer.write_until(Image::new(128, 32, [40, 40, 220]), Duration::from_millis(500)).unwrap();
+    // Nothing comes any more.
+    writer.stay_until(Duration::from_millis(850)).unwrap();
     writer.finish().unwrap();
     let (frames, _) = read_all(&mut Reader::open(&ffmpeg, &Input::File(path), 1).unwrap());
     let colours = [[220, 40, 40], [40, 220, 40], [40, 40, 220]];
     let shown: Vec<Option<usize>> =
         frames.iter().map(|frame| colours.iter().position(|&colour| is_near(frame.pixel(8, 8), colour))).collect();
-    // Red at 0 s, green (which came at 0.05 s) from 0.1 to 0.4 s, blue at 0.5 s.
-    assert_eq!(shown, [0, 1, 1, 1, 1, 2].map(Some));
+    // Red at 0 s, green (which came at 0.05 s) from 0.1 to 0.4 s, blue from 0.5 to 0.7 s; another could still come for 0.8 s.
+    assert_eq!(shown, [0, 1, 1, 1, 1, 2, 2, 2].map(Some));
 }
 
 #[test]
