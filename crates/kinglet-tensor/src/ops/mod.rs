@@ -9,6 +9,7 @@ mod contract;
 mod conv_transpose;
 mod conv_unit;
 mod expand;
+mod expanded;
 mod max_pool;
 mod shuffle_channels;
 mod slice_channels;
@@ -27,6 +28,8 @@ pub use contract::Contract;
 pub use conv_transpose::{ConvTranspose, conv_transpose};
 pub use conv_unit::ConvUnit;
 pub use expand::Expand;
+pub use expanded::Expanded;
+pub(crate) use expanded::ExpansionNotes;
 pub use max_pool::MaxPool;
 pub use shuffle_channels::ShuffleChannels;
 pub use slice_channels::SliceChannels;
@@ -131,6 +134,7 @@ ops!(
     ConvTranspose,
     ConvUnit,
     Expand,
+    Expanded,
     MaxPool,
     ShuffleChannels,
     SliceChannels,

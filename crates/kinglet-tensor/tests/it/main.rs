@@ -1,6 +1,7 @@
 //! Integration tests of the tensor crate.
 
 mod cases;
+mod expanded;
 mod gradients;
 mod oracle;
 mod running;
