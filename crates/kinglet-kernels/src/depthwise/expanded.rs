@@ -17,7 +17,7 @@
 //! pixels. Oracle: the two convolutions one after the other.
 
 use super::weight::{WeightPlan, weight_rows};
-use super::{Axis, Cut, add_weight_gradient, backward_gather, check, each_strip, forward, gather_rows, input_line};
+use super::{Cut, add_weight_gradient, backward_gather, check, each_strip, forward, gather_rows, input_line};
 use crate::activation::{derivative_simd, specialise};
 use crate::batchnorm::{Gradient, Moments, squared_deviations};
 use crate::conv::{ChannelStats, PackedConv, ProductSums, conv_forward_packed};
@@ -97,7 +97,11 @@ impl InputProducts {
                 }
             });
         });
-        InputProducts { rows, sum: add_up(&sums, c), products: products.finish_wide() }
+        let mut sum = vec![0.0; c];
+        for part in sums.chunks_exact(c) {
+            sum.iter_mut().zip(part).for_each(|(sum, &part)| *sum += f64::from(part));
+        }
+        InputProducts { rows, sum, products: products.finish_wide() }
     }
 
     /// The sums of every channel of `x * weight^T` and of its square.
@@ -146,14 +150,9 @@ pub fn deviations(x: Rows<'_>, rows: usize, c_in: usize, weight: &[f32], mean: &
                 .copy_from_slice(&squared_deviations(z, mean));
         });
     });
-    add_up(&parts, c)
-}
-
-/// Adds up `[parts, c]` sums in the order of the parts.
-fn add_up<T: Copy + Into<f64>>(parts: &[T], c: usize) -> Vec<f64> {
     let mut total = vec![0.0; c];
     for part in parts.chunks_exact(c) {
-        total.iter_mut().zip(part).for_each(|(total, &part)| *total += part.into());
+        total.iter_mut().zip(part).for_each(|(total, part)| *total += part);
     }
     total
 }
@@ -249,7 +248,7 @@ impl Expansion<'_> {
         let (values, accumulate) = dx.map_or((Default::default(), false), |dx| (&mut *dx.values, dx.accumulate));
         let (out, tap_out) = (SendPtr(values.as_mut_ptr()), SendPtr(tap_sums.as_mut_ptr()));
         let g_out = SendPtr(g_sums.as_mut_ptr());
-        each_strip(s, Some(Rows::Computed(&wide)), &Axis::forward(s, 0), cut, |task, image, here, y| {
+        each_strip(s, Some(Rows::Computed(&wide)), &super::Axis::forward(s, 0), cut, |task, image, here, y| {
             with_scratch(|[g_rows, x_rows, part]| {
                 let (start, end) = (input_line(s, here.start), input_line(s, here.end));
                 let pixels = (image * size_h + start) * size_w..(image * size_h + end) * size_w;
@@ -287,7 +286,11 @@ impl Expansion<'_> {
         if let Some(dtaps) = dtaps {
             add_weight_gradient(&tap_sums, c, dtaps);
         }
-        Gathered { sum: add_up(&g_sums, c), products: products.finish_wide() }
+        let mut sum = vec![0.0; c];
+        for part in g_sums.chunks_exact(c) {
+            sum.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
+        }
+        Gathered { sum, products: products.finish_wide() }
     }
 
     #[allow(clippy::cast_possible_truncation)]
