@@ -375,11 +375,6 @@ impl Gradient {
         Self { activation, parameters: [m.scale.to_vec(), m.shift.to_vec(), slope, offset] }
     }
 
-    /// Slope and offset of the part that is linear in `z`: `dz = scale * g + slope * z + offset`.
-    pub fn line(&self) -> [&[f32]; 2] {
-        [&self.parameters[2], &self.parameters[3]]
-    }
-
     /// Computes `dz` from `z` and `dy`: of all rows, or of the same rows of each.
     ///
     /// # Panics

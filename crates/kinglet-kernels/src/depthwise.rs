@@ -12,7 +12,6 @@
 //! Tasks are blocks of output rows, and move down them in strips whose inputs may be computed on the way: in training,
 //! the normalised and activated output of the convolution before. Sums are `f32` within a task and `f64` across tasks, in a fixed order.
 
-pub mod expanded;
 mod weight;
 
 use crate::conv::ChannelStats;
@@ -185,64 +184,23 @@ const STRIP: usize = 64 * 1024;
 /// Tasks that inputs computed by rows are cut into: the first lines of each are computed twice.
 const TASKS: usize = 32;
 
-/// How the output rows of each image are cut into tasks.
-#[derive(Debug, Clone, Copy)]
-struct Cut {
-    /// Output rows of a task.
-    rows: usize,
-    /// How many of them it works on at a time.
-    step: usize,
-    /// Tasks of an image.
-    blocks: usize,
-}
-
-impl Cut {
-    fn new(s: &ConvShape, x: Rows<'_>) -> Self {
-        let [height, width] = s.output;
-        let rows = match x {
-            // At least eight tasks where there are as many rows.
-            Rows::Whole(_) => (STRIP / (width * s.c_in).max(1)).min((s.batch * height).div_ceil(8)),
-            Rows::Computed(_) => (s.batch * height).div_ceil(TASKS),
-        };
-        let rows = rows.clamp(1, height.max(1));
-        let step = match x {
-            Rows::Whole(_) => rows,
-            Rows::Computed(_) => {
-                let lines = STRIP / (s.input[1] * s.c_in).max(1);
-                (lines.saturating_sub(s.dilation[0] * (s.kernel[0] - 1)) / s.stride[0]).clamp(1, rows)
-            }
-        };
-        Cut { rows, step, blocks: height.div_ceil(rows) }
-    }
-
-    fn tasks(self, s: &ConvShape) -> usize {
-        s.batch * self.blocks
-    }
-}
-
-/// Runs `f(task, image, output rows, lines)` for each strip of each task; `lines` is where line 0 of the image would lie,
-/// and of these the lines that the output rows read are there, where there is an `x`.
-fn each_strip(
-    s: &ConvShape,
-    x: Option<Rows<'_>>,
-    reads: &Axis,
-    cut: Cut,
-    f: impl Fn(usize, usize, Range<usize>, *const f32) + Sync,
-) {
-    let height = s.output[0];
-    parallel_for(cut.tasks(s), |task| {
-        let (image, first) = (task / cut.blocks, task % cut.blocks * cut.rows);
-        let last = (first + cut.rows).min(height);
-        let mut strip = x.map(|x| Strip::new(x, s, image));
-        with_scratch(|[buffer, ..]| {
-            for at in (first..last).step_by(cut.step) {
-                let here = at..(at + cut.step).min(last);
-                let want = reads.reads(here.clone());
-                let lines = strip.as_mut().map_or(std::ptr::null(), |strip| strip.lines(want, buffer));
-                f(task, image, here, lines);
-            }
-        });
-    });
+/// Output rows of a task, and how many of them it works on at a time.
+fn cut(s: &ConvShape, x: Rows<'_>) -> [usize; 2] {
+    let [height, width] = s.output;
+    let rows = match x {
+        // At least eight tasks where there are as many rows.
+        Rows::Whole(_) => (STRIP / (width * s.c_in).max(1)).min((s.batch * height).div_ceil(8)),
+        Rows::Computed(_) => (s.batch * height).div_ceil(TASKS),
+    };
+    let rows = rows.clamp(1, height.max(1));
+    let step = match x {
+        Rows::Whole(_) => rows,
+        Rows::Computed(_) => {
+            let lines = STRIP / (s.input[1] * s.c_in).max(1);
+            (lines.saturating_sub(s.dilation[0] * (s.kernel[0] - 1)) / s.stride[0]).clamp(1, rows)
+        }
+    };
+    [rows, step]
 }
 
 /// The lines of one image that a task is at, each of which it computes once as it moves down.
@@ -253,20 +211,16 @@ struct Strip<'a> {
     /// Pixels of a line, and channels.
     width: usize,
     c: usize,
-    /// The lines that are there, and which one lies at the buffer's beginning.
     have: Range<usize>,
-    top: usize,
-    /// Lines that the buffer has room for: twice as many as are wanted, so that lines that are used again are seldom moved.
-    room: usize,
 }
 
 impl<'a> Strip<'a> {
     fn new(x: Rows<'a>, s: &ConvShape, image: usize) -> Self {
         let [height, width] = s.input;
-        Strip { x, first: image * height * width, width, c: s.c_in, have: 0..0, top: 0, room: 0 }
+        Strip { x, first: image * height * width, width, c: s.c_in, have: 0..0 }
     }
 
-    /// Where line 0 of the image would lie, of which only lines `want` may be read. What is wanted only moves down.
+    /// Where line 0 of the image would lie, of which only lines `want` may be read.
     fn lines(&mut self, want: Range<usize>, buffer: &mut AlignedVec) -> *const f32 {
         let (line, pixels) = (self.width * self.c, |lines: &Range<usize>| {
             self.first + lines.start * self.width..self.first + lines.end * self.width
@@ -274,26 +228,19 @@ impl<'a> Strip<'a> {
         match self.x {
             Rows::Whole(all) => all[self.first * self.c..].as_ptr(),
             Rows::Computed(compute) => {
-                self.room = self.room.max(2 * want.len());
-                let all = grown(buffer, self.room * line);
                 let kept = self.have.start.max(want.start)..self.have.end.min(want.end);
                 let mut missing = want.clone();
                 if kept.start == want.start && !kept.is_empty() {
-                    if want.end - self.top > self.room {
-                        let from = kept.start - self.top;
-                        all.copy_within(from * line..(from + kept.len()) * line, 0);
-                        self.top = want.start;
-                    }
+                    let from = kept.start - self.have.start;
+                    buffer.copy_within(from * line..(from + kept.len()) * line, 0);
                     missing.start = kept.end;
-                } else {
-                    self.top = want.start;
                 }
+                let all = grown(buffer, want.len() * line);
                 if !missing.is_empty() {
-                    let at = (missing.start - self.top) * line;
-                    compute(pixels(&missing), &mut all[at..at + missing.len() * line]);
+                    compute(pixels(&missing), &mut all[(missing.start - want.start) * line..]);
                 }
-                self.have = want;
-                all.as_ptr().wrapping_sub(self.top * line)
+                self.have = want.clone();
+                all.as_ptr().wrapping_sub(want.start * line)
             }
         }
     }
@@ -304,15 +251,25 @@ fn run(s: &ConvShape, g: &Gather<'_>, x: Rows<'_>, y: &mut [f32], stats: bool) -
     let ([height, width], c) = (s.output, s.c_in);
     check_rows(s, x);
     assert_eq!(y.len(), s.output_len(), "depthwise: length of y");
-    let cut = Cut::new(s, x);
-    let mut partial = vec![0.0f32; if stats { cut.tasks(s) * 2 * c } else { 0 }];
+    let [rows, step] = cut(s, x);
+    let blocks = height.div_ceil(rows);
+    let mut partial = vec![0.0f32; if stats { s.batch * blocks * 2 * c } else { 0 }];
     let (out, sums) = (SendPtr(y.as_mut_ptr()), SendPtr(partial.as_mut_ptr()));
-    each_strip(s, Some(x), &g.rows, cut, |task, image, here, source| {
-        // SAFETY: each task writes its own rows of `y` and its own sums; the lengths were checked above.
-        unsafe {
-            let sums = if stats { sums.get().add(task * 2 * c) } else { std::ptr::null_mut() };
-            gather_rows(g, source, out.get().add(image * height * width * c), here.start, here.len(), sums);
-        }
+    parallel_for(s.batch * blocks, |task| {
+        let (image, first) = (task / blocks, task % blocks * rows);
+        let last = (first + rows).min(height);
+        let mut strip = Strip::new(x, s, image);
+        with_scratch(|[buffer, ..]| {
+            for at in (first..last).step_by(step) {
+                let here = at..(at + step).min(last);
+                let source = strip.lines(g.rows.reads(here.clone()), buffer);
+                // SAFETY: each task writes its own rows of `y` and its own sums; the lengths were checked above.
+                unsafe {
+                    let sums = if stats { sums.get().add(task * 2 * c) } else { std::ptr::null_mut() };
+                    gather_rows(g, source, out.get().add(image * height * width * c), here.start, here.len(), sums);
+                }
+            }
+        });
     });
     sum_tasks(&partial, c)
 }
@@ -385,6 +342,7 @@ fn forward_gather<'a>(s: &ConvShape, weight: &[f32], epilogue: Epilogue<'a>) -> 
 ///
 /// # Panics
 /// If the shape is not depthwise or the lengths do not fit.
+#[allow(clippy::cast_possible_truncation)]
 pub fn backward(
     s: &ConvShape,
     x: Rows<'_>,
@@ -406,62 +364,61 @@ pub fn backward(
     if plan.is_some() {
         check_rows(s, x);
     }
-    let gather = dx.as_ref().map(|dx| backward_gather(s, weight, dx.accumulate));
-    let cut = Cut::new(s, x);
-    let tasks = cut.tasks(s);
+    let gather = dx.as_ref().map(|dx| {
+        let epilogue = Epilogue { bias: None, accumulate: dx.accumulate, activation: Activation::Identity };
+        Gather::new(s, s.output, Axis::backward(s, 0), Axis::backward(s, 1), weight, epilogue)
+    });
+    let reads = Axis::forward(s, 0);
+    let [rows, step] = cut(s, x);
+    let blocks = height.div_ceil(rows);
+    let tasks = s.batch * blocks;
     let mut partial = vec![0.0f32; if plan.is_some() { tasks * taps * c } else { 0 }];
     let (values, row_sums) = dx.map_or((Default::default(), None), |dx| (dx.values, dx.sums));
     let (add, len) = row_sums.as_ref().map_or((None, 0), |sums| (Some(sums.add), sums.totals.len()));
     let mut parts = vec![0.0f64; tasks * len];
     let out = SendPtr(values.as_mut_ptr());
     let (partial_out, parts_out) = (SendPtr(partial.as_mut_ptr()), SendPtr(parts.as_mut_ptr()));
-    each_strip(s, plan.is_some().then_some(x), &Axis::forward(s, 0), cut, |task, image, here, x| {
-        // SAFETY: each task has its own sums, and its own lines of `dx`; the lengths were checked above.
-        unsafe {
-            let dy = dy.as_ptr().add(image * height * width * c);
-            if let Some(plan) = &plan {
-                weight_rows(plan, x, dy, here.start, here.len(), partial_out.get().add(task * taps * c));
-            }
-            if let Some(gather) = &gather {
-                let [size_h, size_w] = s.input;
-                let (start, end) = (input_line(s, here.start), input_line(s, here.end));
-                let dx = out.get().add(image * size_h * size_w * c);
-                gather_rows(gather, dy, dx, start, end - start, std::ptr::null_mut());
-                if let Some(add) = add {
-                    let pixels = (image * size_h + start) * size_w..(image * size_h + end) * size_w;
-                    let dx = std::slice::from_raw_parts(dx.add(start * size_w * c), pixels.len() * c);
-                    add(pixels, dx, std::slice::from_raw_parts_mut(parts_out.get().add(task * len), len));
+    // Lines of `dx` that go with the output rows before `row`.
+    let lines = |row: usize| if row == height { s.input[0] } else { (row * s.stride[0]).min(s.input[0]) };
+    parallel_for(tasks, |task| {
+        let (image, first) = (task / blocks, task % blocks * rows);
+        let last = (first + rows).min(height);
+        let mut strip = Strip::new(x, s, image);
+        for at in (first..last).step_by(step) {
+            let here = at..(at + step).min(last);
+            // SAFETY: each task has its own sums, and its own lines of `dx`; the lengths were checked above.
+            unsafe {
+                let dy = dy.as_ptr().add(image * height * width * c);
+                if let Some(plan) = &plan {
+                    with_scratch(|[buffer, ..]| {
+                        let x = strip.lines(reads.reads(here.clone()), buffer);
+                        weight_rows(plan, x, dy, at, here.len(), partial_out.get().add(task * taps * c));
+                    });
+                }
+                if let Some(gather) = &gather {
+                    let [size_h, size_w] = s.input;
+                    let (start, end) = (lines(at), lines(here.end));
+                    let dx = out.get().add(image * size_h * size_w * c);
+                    gather_rows(gather, dy, dx, start, end - start, std::ptr::null_mut());
+                    if let Some(add) = add {
+                        let pixels = (image * size_h + start) * size_w..(image * size_h + end) * size_w;
+                        let dx = std::slice::from_raw_parts(dx.add(start * size_w * c), pixels.len() * c);
+                        add(pixels, dx, std::slice::from_raw_parts_mut(parts_out.get().add(task * len), len));
+                    }
                 }
             }
         }
     });
     if let Some(dweight) = dweight {
-        add_weight_gradient(&partial, c, dweight);
+        for (ch, kernel) in dweight.chunks_exact_mut(taps.max(1)).enumerate() {
+            for (tap, out) in kernel.iter_mut().enumerate() {
+                let parts = partial.iter().skip(tap * c + ch).step_by(taps * c);
+                *out += parts.map(|&part| f64::from(part)).sum::<f64>() as f32;
+            }
+        }
     }
     if let Some(sums) = row_sums {
         sums.finish(&parts);
-    }
-}
-
-/// The line of the input that output rows from `row` on go with, where each has its lines of the input's gradient.
-fn input_line(s: &ConvShape, row: usize) -> usize {
-    if row == s.output[0] { s.input[0] } else { (row * s.stride[0]).min(s.input[0]) }
-}
-
-fn backward_gather<'a>(s: &ConvShape, weight: &[f32], accumulate: bool) -> Gather<'a> {
-    let epilogue = Epilogue { bias: None, accumulate, activation: Activation::Identity };
-    Gather::new(s, s.output, Axis::backward(s, 0), Axis::backward(s, 1), weight, epilogue)
-}
-
-/// Adds up the `[tasks, taps, c]` partial sums in the order of the tasks.
-#[allow(clippy::cast_possible_truncation)]
-fn add_weight_gradient(partial: &[f32], c: usize, dweight: &mut [f32]) {
-    let taps = dweight.len() / c;
-    for (ch, kernel) in dweight.chunks_exact_mut(taps.max(1)).enumerate() {
-        for (tap, out) in kernel.iter_mut().enumerate() {
-            let parts = partial.iter().skip(tap * c + ch).step_by(taps * c);
-            *out += parts.map(|&part| f64::from(part)).sum::<f64>() as f32;
-        }
     }
 }
 
@@ -511,7 +468,7 @@ unsafe fn gather_kernel<S: Simd>(
             unsafe {
                 let x = source.wrapping_add(down.input * source_line + across.input * c);
                 let w = g.taps.as_ptr().add((down.tap * g.kernel_width + across.tap) * c);
-                let y = out.wrapping_add(row * out_line + segment.output * c);
+                let y = out.add(row * out_line + segment.output * c);
                 let dense = steps.column.unsigned_abs() == c;
                 match (across.count, g.columns.advance) {
                     (1, 1) if dense => segment_kernel::<S, 1, 1>(g, steps, x, w, y, segment.len, sums),

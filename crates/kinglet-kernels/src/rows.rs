@@ -8,7 +8,7 @@
 
 use crate::AlignedVec;
 use crate::threads::parallel_for;
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::ops::Range;
 
 /// A function that computes a range of rows.
@@ -55,14 +55,14 @@ pub fn for_each(x: Rows<'_>, c: usize, ranges: &[Range<usize>], f: impl Fn(usize
 }
 
 thread_local! {
-    static SCRATCH: RefCell<Vec<[AlignedVec; 3]>> = const { RefCell::new(Vec::new()) };
+    static SCRATCH: Cell<[AlignedVec; 3]> = Cell::default();
 }
 
-/// Runs `f` with buffers of this thread; within another `f`, with others.
+/// Runs `f` with this thread's buffers.
 pub(crate) fn with_scratch(f: impl FnOnce(&mut [AlignedVec; 3])) {
-    let mut scratch = SCRATCH.with_borrow_mut(Vec::pop).unwrap_or_default();
+    let mut scratch = SCRATCH.take();
     f(&mut scratch);
-    SCRATCH.with_borrow_mut(|free| free.push(scratch));
+    SCRATCH.set(scratch);
 }
 
 /// The first `len` floats of `v`, of any value.

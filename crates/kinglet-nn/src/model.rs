@@ -35,14 +35,6 @@ impl Recording {
     pub fn head_shapes(&self) -> Vec<Shape> {
         self.graph.outputs().iter().map(|&v| self.graph.shape(v)).collect()
     }
-
-    /// The same computation as training runs it (see [`Graph::for_training`]).
-    #[must_use]
-    pub fn for_training(&self) -> Recording {
-        let (graph, places) = self.graph.for_training();
-        let layers = self.layers.iter().map(|v| places[v.index()].expect("what a layer gives on stays")).collect();
-        Recording { graph, layers }
-    }
 }
 
 /// An image size that the model cannot take.

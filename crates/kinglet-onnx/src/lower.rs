@@ -171,7 +171,6 @@ impl<'a> Builder<'a> {
                 let attributes = vec![("blocksize", Int(op.gain as i64)), ("mode", Text("DCR"))];
                 self.node("DepthToSpace", place("expand"), &inputs, attributes)
             }
-            Op::Expanded(_) => unreachable!("only graphs for training have it"),
             Op::ShuffleChannels(op) => self.shuffle_channels(op.groups, input_shapes[0], inputs[0], &place("shuffle")),
             Op::SliceChannels(op) => {
                 let (from, to) = (op.first as i64, (op.first + op.count) as i64);

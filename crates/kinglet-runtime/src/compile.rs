@@ -411,7 +411,6 @@ impl<'a> Compiler<'a> {
                         push("add", 0, Kernel::Sum(sum));
                     }
                 }
-                Op::Expanded(_) => unreachable!("only graphs for training have it"),
                 Op::ConvUnit(unit) if self.is_detect(d.node) => {
                     let step = DetectConv::new(node.shape.rows(), weights.detect(unit), x, place(d.node));
                     push("detect", macs, Kernel::Detect(step));

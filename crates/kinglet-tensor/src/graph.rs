@@ -1,6 +1,6 @@
 //! The recorded forward pass.
 
-use crate::ops::{Expanded, Op};
+use crate::ops::Op;
 use crate::{ParamId, Shape};
 
 /// A value in a [`Graph`]: the output of one node.
@@ -94,45 +94,6 @@ impl Graph {
     /// All nodes; the first is the input.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
-    }
-
-    /// The same computation as training runs it: [`Expanded`] stands where two operations of a layer are faster in one.
-    /// Also tells where each value is now; `None` for those that nobody can have any more.
-    pub fn for_training(&self) -> (Graph, Vec<Option<Var>>) {
-        let mut readers = vec![0; self.nodes.len()];
-        let read = self.nodes.iter().flat_map(|node| &node.inputs).chain(&self.outputs);
-        read.for_each(|v| readers[v.0] += 1);
-        // What stands for a node and its input, where that is what only this node reads.
-        let joined = |node: &Node| {
-            let [v] = node.inputs[..] else { return None };
-            let before = &self.nodes[v.0];
-            let alone = readers[v.0] == 1 && before.layer == node.layer;
-            let ([x], Some(first), Some(second), true) = (&before.inputs[..], &before.op, &node.op, alone) else {
-                return None;
-            };
-            Some((v, *x, Expanded::new(first, second, self.shape(*x))?))
-        };
-        let joined: Vec<_> = self.nodes.iter().map(joined).collect();
-        let mut gone = vec![false; self.nodes.len()];
-        joined.iter().flatten().for_each(|(v, ..)| gone[v.0] = true);
-        let mut places: Vec<Option<Var>> = Vec::with_capacity(self.nodes.len());
-        let mut nodes: Vec<Node> = Vec::with_capacity(self.nodes.len());
-        for (i, (node, joined)) in self.nodes.iter().zip(joined).enumerate() {
-            if gone[i] {
-                places.push(None);
-                continue;
-            }
-            let mut node = node.clone();
-            if let Some((before, x, op)) = joined {
-                node.macs += self.nodes[before.0].macs;
-                (node.op, node.inputs) = (Some(op.into()), vec![x]);
-            }
-            node.inputs.iter_mut().for_each(|v| *v = places[v.0].expect("only what stood in between is gone"));
-            places.push(Some(Var(nodes.len())));
-            nodes.push(node);
-        }
-        let outputs = self.outputs.iter().map(|v| places[v.0].expect("outputs stay")).collect();
-        (Graph { nodes, outputs, layer: self.layer }, places)
     }
 
     /// Which values depend on a parameter for which `learns` holds, and so need a gradient.

@@ -40,7 +40,6 @@ impl Mode {
 pub struct Notes {
     pub(crate) indices: Vec<u8>,
     pub(crate) moments: crate::ops::BatchMoments,
-    pub(crate) expansion: crate::ops::ExpansionNotes,
 }
 
 /// What an operation sees in the forward pass.
@@ -152,9 +151,10 @@ impl Gradients {
         &mut self.values[id.0]
     }
 
-    pub(crate) fn several<const N: usize>(&mut self, ids: [ParamId; N]) -> [&mut [f32]; N] {
-        let gradients = self.values.get_disjoint_mut(ids.map(|id| id.0)).expect("these are different parameters");
-        gradients.map(Vec::as_mut_slice)
+    pub(crate) fn pair(&mut self, a: ParamId, b: ParamId) -> (&mut [f32], &mut [f32]) {
+        let [a, b] =
+            self.values.get_disjoint_mut([a.0, b.0]).expect("a BatchNorm's weight and bias are different parameters");
+        (a, b)
     }
 
     /// All gradients in the order of the parameters; empty for statistics.

@@ -37,7 +37,7 @@ pub fn bytes(
     img: usize,
     ahead: usize,
 ) -> Result<u64, kinglet_nn::SizeError> {
-    let step = Session::planned_bytes(&model.record(batch, [img; 2])?.for_training().graph, Mode::TRAIN);
+    let step = Session::planned_bytes(&model.record(batch, [img; 2])?.graph, Mode::TRAIN);
     // The trainer validates with batches of twice the size. What is compiled for that needs about as much as this.
     let validation = Session::planned_bytes(&model.record(2 * batch, [img; 2])?.graph, Mode::Evaluate);
     let pixels = batch * img * img * 3;
@@ -84,7 +84,7 @@ mod tests {
     fn the_plan_is_what_a_step_takes() {
         let mut model = model();
         model.params.initialise(1);
-        let graph = model.record(2, [64, 64]).unwrap().for_training().graph;
+        let graph = model.record(2, [64, 64]).unwrap().graph;
         let mut step = TrainStep::with_sgd(model, &Hyp::default(), 64);
         step.forward_backward(&vec![0.5; 2 * 64 * 64 * 3], [2, 64, 64], &[]).unwrap();
         assert_eq!(Session::planned_bytes(&graph, Mode::TRAIN), step.session().allocated_bytes());

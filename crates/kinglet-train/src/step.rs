@@ -111,7 +111,7 @@ impl TrainStep {
     /// A size that the model cannot take.
     pub fn recording(&mut self, [n, h, w]: [usize; 3]) -> Result<&Recording, TrainError> {
         if !self.recordings.contains_key(&[n, h, w]) {
-            let recording = self.model.record(n, [h, w])?.for_training();
+            let recording = self.model.record(n, [h, w])?;
             self.recordings.insert([n, h, w], recording);
         }
         Ok(&self.recordings[&[n, h, w]])

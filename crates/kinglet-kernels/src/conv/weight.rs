@@ -440,17 +440,6 @@ impl ProductSums {
         unsafe { add_product(s, x, dz, self.out.get().add(task * self.n * self.ld), self.ld) };
     }
 
-    /// The sum `[n][k]` of all parts, in the order of the tasks.
-    pub fn finish_wide(self) -> Vec<f64> {
-        let mut total = vec![0.0; self.n * self.k];
-        parallel_chunks_mut(&mut total, self.k, |co, row| {
-            for part in self.partial.chunks_exact(self.n * self.ld) {
-                row.iter_mut().zip(&part[co * self.ld..]).for_each(|(d, v)| *d += f64::from(*v));
-            }
-        });
-        total
-    }
-
     /// Adds all parts to the gradient `[n][k]`, in the order of the tasks.
     pub fn finish(self, dweight: &mut [f32]) {
         parallel_chunks_mut(dweight, self.k, |co, row| {

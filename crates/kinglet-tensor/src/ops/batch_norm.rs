@@ -12,7 +12,7 @@ use std::ops::Range;
 
 /// Where the squared mean is so many times the variance, the latter's second pass over the batch pays: the sums of squares
 /// are right to about 1e-7 of themselves, so that the variance would be wrong by a thousandth.
-pub(crate) const CANCELLING: f64 = 1e4;
+const CANCELLING: f64 = 1e4;
 
 /// The parameters of a BatchNorm.
 #[derive(Debug, Clone, Copy)]
@@ -83,26 +83,13 @@ impl Norm {
         if means.iter().zip(&variances).any(cancels) {
             variances = batchnorm::squared_deviations(z, &means).iter().map(|sum| sum / count).collect();
         }
-        self.settle(&means, &variances, count, momentum, params)
-    }
-
-    /// The moments of a batch of `count` rows from its means and variances; moves the running statistics.
-    pub(crate) fn settle(
-        &self,
-        means: &[f64],
-        variances: &[f64],
-        count: f64,
-        momentum: f32,
-        params: &mut Params,
-    ) -> BatchMoments {
-        let channels = means.len();
         let mut moments = BatchMoments {
             mean: Vec::with_capacity(channels),
             inv_std: Vec::with_capacity(channels),
             ..BatchMoments::default()
         };
         let mut unbiased = Vec::with_capacity(channels);
-        for (mean, &variance) in means.iter().zip(variances) {
+        for (mean, variance) in means.iter().zip(variances) {
             let variance = variance.max(0.0);
             moments.mean.push(*mean as f32);
             moments.inv_std.push((1.0 / (variance + f64::from(self.eps)).sqrt()) as f32);
@@ -173,7 +160,7 @@ impl Operation for BatchNorm {
         let (moments, x) = (cx.notes.moments.by_channel(), cx.inputs[0].whole());
         let mut sums = vec![0.0; 2 * cx.shape.c];
         batchnorm::add_gradient_sums(x, cx.output_grad, moments, self.activation, &mut sums);
-        let gradients = cx.grads.several([self.norm.weight, self.norm.bias]);
+        let gradients = cx.grads.pair(self.norm.weight, self.norm.bias).into();
         batchnorm::Gradient::new(&sums, cx.shape.rows(), moments, self.activation, gradients)
             .rows_in_place(x, cx.output_grad);
         if let Some(dx) = cx.input_grads[0].as_mut() {

@@ -150,9 +150,7 @@ impl Operation for ConvUnit {
     fn forward(&self, cx: &mut ForwardContext<'_>) {
         let s = self.geometry(cx.input_shapes[0]);
         let Mode::Train { momentum } = cx.mode else {
-            let (x, residual) = (cx.inputs[0].whole(), cx.inputs.get(1).map(|r| r.whole()));
-            let y = cx.output.as_deref_mut().expect("evaluations write outputs");
-            return self.evaluate(&s, x, residual, cx.params, y);
+            return self.evaluate(&s, cx);
         };
         let weight = cx.params.get(self.weight);
         let bias = self.bias.map(|b| cx.params.get(b));
@@ -183,11 +181,22 @@ impl Operation for ConvUnit {
             dr.add(dy);
         }
         let bias = self.bias.filter(|&b| cx.grads.wanted(b));
-        let mut gradient = self.norm_gradient(cx);
-        let dy = &mut *cx.output_grad;
-        if let Some(norm) = gradient.take_if(|_| !self.is_pointwise() || bias.is_some()) {
-            norm.rows_in_place(cx.kept, dy);
-        } else if gradient.is_none() && self.keeps_product() {
+        let mut gradient = None;
+        if let Some(norm) = &self.norm {
+            let moments = cx.notes.moments.by_channel();
+            let sums = cx.sums.take().unwrap_or_else(|| {
+                let mut sums = vec![0.0; self.gradient_sums()];
+                batchnorm::add_gradient_sums(cx.kept, dy, moments, self.activation, &mut sums);
+                sums
+            });
+            let affine = cx.grads.pair(norm.weight, norm.bias).into();
+            let norm = batchnorm::Gradient::new(&sums, cx.shape.rows(), moments, self.activation, affine);
+            if self.is_pointwise() && bias.is_none() {
+                gradient = Some(norm);
+            } else {
+                norm.rows_in_place(cx.kept, dy);
+            }
+        } else if self.keeps_product() {
             activation::backward_in_place(self.activation, cx.kept, dy);
         }
         if let Some(bias) = bias {
@@ -233,21 +242,8 @@ impl ConvUnit {
         self.norm.is_some() || self.activation != Activation::Identity
     }
 
-    /// The gradient before the BatchNorm, whose own parameters get theirs.
-    pub(super) fn norm_gradient(&self, cx: &mut BackwardContext<'_>) -> Option<batchnorm::Gradient> {
-        let norm = self.norm?;
-        let moments = cx.notes.moments.by_channel();
-        let sums = cx.sums.take().unwrap_or_else(|| {
-            let mut sums = vec![0.0; self.gradient_sums()];
-            batchnorm::add_gradient_sums(cx.kept, cx.output_grad, moments, self.activation, &mut sums);
-            sums
-        });
-        let affine = cx.grads.several([norm.weight, norm.bias]);
-        Some(batchnorm::Gradient::new(&sums, cx.shape.rows(), moments, self.activation, affine))
-    }
-
     /// Whether it is a matrix product over rows.
-    pub(super) fn is_pointwise(&self) -> bool {
+    fn is_pointwise(&self) -> bool {
         self.kernel == [1, 1] && self.stride == [1, 1] && self.padding == [0, 0] && self.groups == 1
     }
 
@@ -276,7 +272,7 @@ impl ConvUnit {
     }
 
     /// What follows the convolution in training.
-    pub(super) fn finish(&self, z: &[f32], notes: &Notes, residual: Option<&[f32]>, y: &mut [f32]) {
+    fn finish(&self, z: &[f32], notes: &Notes, residual: Option<&[f32]>, y: &mut [f32]) {
         if self.norm.is_some() {
             let BatchMoments { scale, shift, .. } = &notes.moments;
             batchnorm::forward(z, self.c_out, scale, shift, self.activation, residual, y);
@@ -289,15 +285,16 @@ impl ConvUnit {
     }
 
     /// Evaluation: the running statistics are folded into weight and bias.
-    pub(super) fn evaluate(&self, s: &ConvShape, x: &[f32], residual: Option<&[f32]>, params: &Params, y: &mut [f32]) {
-        let (weight, bias) = self.folded(params);
+    fn evaluate(&self, s: &ConvShape, cx: &mut ForwardContext<'_>) {
+        let (x, residual) = (cx.inputs[0].whole(), cx.inputs.get(1).map(|r| r.whole()));
+        let (weight, bias) = self.folded(cx.params);
         if s.is_depthwise() {
-            depthwise::forward_act(s, x, &weight, bias.as_deref(), self.activation, y);
+            depthwise::forward_act(s, x, &weight, bias.as_deref(), self.activation, cx.output());
         } else {
-            conv_forward_packed(s, x, &PackedConv::new(s, &weight), bias.as_deref(), self.activation, y);
+            conv_forward_packed(s, x, &PackedConv::new(s, &weight), bias.as_deref(), self.activation, cx.output());
         }
         if let Some(residual) = residual {
-            elementwise::add_assign(y, residual);
+            elementwise::add_assign(cx.output(), residual);
         }
     }
 }

@@ -9,7 +9,6 @@ mod contract;
 mod conv_transpose;
 mod conv_unit;
 mod expand;
-mod expanded;
 mod max_pool;
 mod shuffle_channels;
 mod slice_channels;
@@ -28,8 +27,6 @@ pub use contract::Contract;
 pub use conv_transpose::{ConvTranspose, conv_transpose};
 pub use conv_unit::ConvUnit;
 pub use expand::Expand;
-pub use expanded::Expanded;
-pub(crate) use expanded::ExpansionNotes;
 pub use max_pool::MaxPool;
 pub use shuffle_channels::ShuffleChannels;
 pub use slice_channels::SliceChannels;
@@ -134,7 +131,6 @@ ops!(
     ConvTranspose,
     ConvUnit,
     Expand,
-    Expanded,
     MaxPool,
     ShuffleChannels,
     SliceChannels,

@@ -5,7 +5,7 @@
 //! convolution of it has the weight `[c, pixels]` as its output, transposed. With stride 2 it takes every other pixel.
 
 use kinglet_tensor::ops::{
-    Activate, Add, Attention, BatchNorm, Concat, Contract, ConvTranspose, ConvUnit, Expand, Expanded, MaxPool, Norm,
+    Activate, Add, Attention, BatchNorm, Concat, Contract, ConvTranspose, ConvUnit, Expand, MaxPool, Norm,
     ShuffleChannels, SliceChannels, SpaceToDepth, SqueezeExcite, Upsample, ZeroPad,
 };
 use kinglet_tensor::{Activation, Graph, Init, ParamId, ParamKind, Params, Shape, Var};
@@ -83,29 +83,6 @@ impl Builder {
     pub fn unit(&mut self, x: Var, c_out: usize, kernel: usize, groups: usize, activation: Activation) -> ConvUnit {
         let conv = self.conv(x, c_out, kernel, groups);
         ConvUnit { norm: Some(self.norm(c_out)), activation, ..conv }
-    }
-
-    /// A depthwise convolution of `x` widened to `wide` channels, as one operation.
-    pub fn expanded(&mut self, x: Var, wide: usize, kernel: usize, stride: usize, activation: Activation) -> Var {
-        let [expand, depthwise] = self.expansion(x, wide, kernel, stride, activation).map(Into::into);
-        let op = Expanded::new(&expand, &depthwise, self.graph.shape(x)).expect("these are of the kind");
-        self.graph.push(op, &[x])
-    }
-
-    /// The two convolutions of that.
-    pub fn expansion(
-        &mut self,
-        x: Var,
-        wide: usize,
-        kernel: usize,
-        stride: usize,
-        activation: Activation,
-    ) -> [ConvUnit; 2] {
-        let expand = self.unit(x, wide, 1, 1, activation);
-        let weight = self.weight(&[wide, 1, kernel, kernel], 0.5);
-        let norm = Some(self.norm(wide));
-        let same = ConvUnit { kernel: [kernel; 2], padding: [kernel / 2; 2], groups: wide, ..plain(weight, wide) };
-        [expand, ConvUnit { stride: [stride; 2], norm, activation: Activation::HardSwish, ..same }]
     }
 
     pub fn squeeze_excite(&mut self, c: usize, hidden: usize, activation: Activation) -> SqueezeExcite {
@@ -297,31 +274,6 @@ fn builds() -> Vec<(String, [usize; 3], Build)> {
                 let unit =
                     if with_norm { b.unit(x, 4, 3, 1, a) } else { ConvUnit { activation: a, ..b.conv(x, 4, 3, 1) } };
                 b.graph.push(unit, &[x, x])
-            }),
-        );
-    }
-    for (a, kernel, stride) in [
-        (Activation::Relu, 3, 1),
-        (Activation::Relu6, 3, 2),
-        (Activation::LeakyRelu(0.1), 5, 2),
-        (Activation::Identity, 5, 1),
-    ] {
-        add(
-            &format!("expanded {kernel}, {stride}, {a:?}"),
-            Box::new(move |b| {
-                let x = b.variable(4, 1, 1.0);
-                b.expanded(x, 7, kernel, stride, a)
-            }),
-        );
-        add(
-            &format!("inverted residual {kernel}, {stride}, {a:?}"),
-            Box::new(move |b| {
-                let x = b.variable(C, 1, 1.0);
-                let narrow = b.unit(x, 4, 1, 1, Activation::Identity);
-                let narrow = b.graph.push(narrow, &[x]);
-                let deep = b.expanded(narrow, 7, kernel, 1, a);
-                let project = b.unit(deep, 4, 1, 1, Activation::Identity);
-                b.graph.push(project, &[deep, narrow])
             }),
         );
     }

@@ -1,7 +1,6 @@
 //! Integration tests of the tensor crate.
 
 mod cases;
-mod expanded;
 mod gradients;
 mod oracle;
 mod running;

@@ -40,10 +40,6 @@ pub fn outputs(graph: &Graph, params: &Values, input: &[f64]) -> Vec<Vec<f64>> {
                 place(node.shape, |[n, h, w, c]| inputs[0][at(shapes[0], [n, h, w, op.first + c])])
             }
             Some(Op::ConvUnit(op)) => conv_unit(op, &inputs, shapes[0], params),
-            Some(Op::Expanded(op)) => {
-                let wide = Shape { c: op.expand.c_out, ..shapes[0] };
-                conv_unit(&op.depthwise, &[&conv_unit(&op.expand, &inputs, shapes[0], params)], wide, params)
-            }
             Some(Op::MaxPool(op)) => max_pool(op, inputs[0], shapes[0]),
             Some(Op::SpaceToDepth(_)) => focus(inputs[0], shapes[0], node.shape),
             Some(Op::SqueezeExcite(op)) => squeeze_excite(op, inputs[0], shapes[0], params),

@@ -6,7 +6,7 @@ use kinglet_tensor::ops::{
     Add, BatchNorm, Concat, Contract, ConvUnit, Expand, MaxPool, Norm, Op, ShuffleChannels, SliceChannels,
     SpaceToDepth, Upsample,
 };
-use kinglet_tensor::{Activation, Gradients, Graph, Mode, Node, ParamId, Params, Session, Shape};
+use kinglet_tensor::{Activation, Gradients, Graph, Mode, ParamId, Params, Session, Shape};
 
 fn assert_close(got: &[f32], want: &[f32], tolerance: f32, what: &str) {
     assert_eq!(got.len(), want.len(), "{what}");
@@ -71,18 +71,12 @@ fn a_frozen_parameter_gets_no_gradient_and_the_others_keep_theirs() {
 
 /// The BatchNorms of a graph, with the pixels that each sees.
 fn norms(graph: &Graph) -> Vec<(Norm, usize)> {
-    let of = |node: &Node| {
-        let rows = node.shape.rows();
-        match node.op.as_ref() {
-            Some(Op::BatchNorm(op)) => vec![(Some(op.norm), rows)],
-            Some(Op::ConvUnit(op)) => vec![(op.norm, rows)],
-            Some(Op::Expanded(op)) => {
-                vec![(op.expand.norm, graph.shape(node.inputs[0]).rows()), (op.depthwise.norm, rows)]
-            }
-            _ => vec![],
-        }
+    let norm = |op: &Op| match op {
+        Op::BatchNorm(op) => Some(op.norm),
+        Op::ConvUnit(op) => op.norm,
+        _ => None,
     };
-    graph.nodes().iter().flat_map(of).filter_map(|(norm, rows)| Some((norm?, rows))).collect()
+    graph.nodes().iter().filter_map(|node| Some((norm(node.op.as_ref()?)?, node.shape.rows()))).collect()
 }
 
 #[test]
