@@ -78,7 +78,8 @@ impl Writer {
     }
 
     /// Repeats the newest frame up to a time at which no other has come, less the last turn, which the next frame may
-    /// take. The video becomes what it would without this; but no long gap is left to fill when the next one comes.
+    /// take. Once another comes, the video is what it would be without this, with no long gap left to fill; where none does,
+    /// it ends with that frame standing still.
     ///
     /// # Errors
     /// As [`Self::write`].

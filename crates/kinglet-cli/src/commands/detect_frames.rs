@@ -305,8 +305,8 @@ pub(super) fn live(
     let mut failure = None;
     while !interrupt::is_asked() {
         for (roll, begun) in rolls.iter_mut().zip(&begun) {
-            if let Some(silent) = begun.and_then(|begun| begun.elapsed().checked_sub(BEHIND)) {
-                roll.stay(silent);
+            if let Some(due) = begun.and_then(|begun| begun.elapsed().checked_sub(BEHIND)) {
+                roll.stay(due);
             }
         }
         let (index, frame) = match set.next(PATIENCE) {
