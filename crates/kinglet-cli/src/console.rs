@@ -90,7 +90,7 @@ impl Observer for Console<'_> {
         let mut line =
             format!("{} of {} tensors taken from {}", transfer.loaded.len(), transfer.total(), from.display());
         if !transfer.mismatched.is_empty() {
-            line.push_str(&format!("; {} have other shapes and start at random", transfer.mismatched.len()));
+            line.push_str(&format!("; of another shape, and left at random: {}", transfer.mismatched.len()));
         }
         if transfer.by_structure {
             self.printer.say(&format!(

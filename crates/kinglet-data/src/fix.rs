@@ -6,9 +6,9 @@
 //! later ones go to a numbered folder in it. Each file is replaced whole.
 
 use crate::error::DataError;
-use crate::finding::{FindingKind, Severity};
+use crate::finding::{Finding, FindingKind, Severity};
 use crate::formats::has_extension;
-use crate::labels::{parse_text, to_line};
+use crate::labels::{Label, parse_text, to_line};
 use crate::scan::Dataset;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
@@ -54,7 +54,12 @@ pub fn fix(sets: &[Dataset], how: Fix) -> Result<Fixed, DataError> {
     let (mut files, mut images) = (HashSet::new(), HashSet::new());
     for set in sets {
         let mut wrong: HashMap<&Path, BTreeMap<usize, bool>> = HashMap::new();
-        for finding in set.findings.iter().filter(|f| f.severity != Severity::Note) {
+        let wanted = |finding: &Finding| match finding.severity {
+            // Kept as written by a scan, and as clipped where that is asked for.
+            Severity::Note => how == Fix::Clip && finding.kind == FindingKind::Protruding,
+            _ => true,
+        };
+        for finding in set.findings.iter().filter(|finding| wanted(finding)) {
             let lines = wrong.entry(&finding.file).or_default();
             if let Some(line) = finding.line {
                 // Other separators are read well and are no reason to lose a box.
@@ -103,8 +108,8 @@ fn rewrite(
 ) -> Result<(), DataError> {
     let bytes = fs::read(file).map_err(|e| DataError::io("read", file, e))?;
     let parsed = parse_text(&bytes, file, Some(set.source.names.len()), false);
-    let good: HashMap<usize, String> =
-        parsed.lines.iter().zip(&parsed.labels).filter_map(|(line, label)| Some(((*line)?, to_line(label)))).collect();
+    let good: HashMap<usize, &Label> =
+        parsed.lines.iter().zip(&parsed.labels).filter_map(|(line, label)| Some(((*line)?, label))).collect();
     let (mut out, mut corrected, mut removed) = (Vec::with_capacity(bytes.len()), 0, 0);
     for (index, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
         let number = index + 1;
@@ -112,8 +117,9 @@ fn rewrite(
         let separators = wrong.values().any(|worse| !worse) && line.iter().any(|byte| b",;".contains(byte));
         match good.get(&number) {
             _ if worse && how == Fix::DropBox => removed += 1,
-            Some(better) if worse || separators => {
+            Some(label) if worse || separators => {
                 corrected += 1;
+                let better = if worse { to_line(&clipped(label)) } else { to_line(label) };
                 out.extend_from_slice(better.as_bytes());
                 out.push(b'\n');
             }
@@ -137,6 +143,17 @@ fn rewrite(
     done.lines_corrected += corrected;
     done.lines_removed += removed;
     Ok(())
+}
+
+/// A label whose box ends where the image does. Polygons are read so.
+fn clipped(label: &Label) -> Label {
+    let [cx, cy, w, h] = label.cxcywh;
+    let side = |centre: f32, size: f32| {
+        let (low, high) = ((centre - size / 2.0).max(0.0), (centre + size / 2.0).min(1.0));
+        ((low + high) / 2.0, high - low)
+    };
+    let ((cx, w), (cy, h)) = (side(cx, w), side(cy, h));
+    Label { cxcywh: [cx, cy, w, h], ..label.clone() }
 }
 
 /// Moves an image away, and its label file where another image has not taken that along.

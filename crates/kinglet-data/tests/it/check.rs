@@ -169,6 +169,28 @@ fn clipping_rewrites_what_can_be_corrected_and_keeps_the_rest_to_the_byte() {
 }
 
 #[test]
+fn clipping_writes_a_box_that_reaches_out_as_ending_at_the_edge() {
+    let f = Fixture::two_classes();
+    let text = "0 0.97 0.5 0.2 0.2\r\n1 0.5 0.1 0.5 0.5\n0 0.5 0.5 0.5 0.5\n";
+    sample(&f, "train/a", 1, text);
+    sample(&f, "val/a", 3, GOOD);
+    for how in [Fix::DropBox, Fix::Quarantine] {
+        assert_eq!(fix(&sets(&f), how).unwrap(), kinglet_data::fix::Fixed::default());
+    }
+    assert_eq!(fix(&sets(&f), Fix::Clip).unwrap().lines_corrected, 2);
+    // From 0.87 to 1.07 across, and from -0.15 to 0.35 down.
+    let text = fs::read_to_string(f.path("labels/train/a.txt")).unwrap();
+    let boxes = text.lines().map(|line| line.split(' ').map(|v| v.parse().unwrap()).collect::<Vec<f32>>());
+    for (found, expected) in
+        boxes.zip([[0.0, 0.935, 0.5, 0.13, 0.2], [1.0, 0.5, 0.175, 0.5, 0.35], [0.0, 0.5, 0.5, 0.5, 0.5]])
+    {
+        assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{found:?}");
+    }
+    let again = sets(&f);
+    assert!(again[0].findings.is_empty(), "{:?}", again[0].findings);
+}
+
+#[test]
 fn dropping_takes_wrong_lines_out() {
     let f = Fixture::two_classes();
     sample(&f, "train/a", 1, MIXED);

@@ -97,7 +97,7 @@ fn tell(found: &[Finding], all: bool, printer: &Printer) {
 
 fn tell_fixed(done: &Fixed, printer: &Printer) {
     let Some(originals) = &done.originals else {
-        printer.say("nothing to correct");
+        printer.say("nothing that this corrects");
         return;
     };
     let mut parts = Vec::new();
