@@ -27,6 +27,8 @@ pub struct LiveFrame {
 const BEGINNING: u32 = 3;
 /// Stopping waits so long for sources to end; videos are to be finished after that.
 const ENDING: Duration = Duration::from_secs(3);
+/// A camera that is away for hours is asked for so often.
+pub const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Why a source is lost that ended without an error.
 const OVER: &str = "the stream is over";
 
@@ -34,16 +36,23 @@ const OVER: &str = "the stream is over";
 #[derive(Debug, Clone, Copy)]
 pub struct Reopen {
     /// So often in a row without a frame.
-    pub tries: usize,
-    /// Time before each.
+    pub tries: u32,
+    /// Time before the first; before each other one twice as long, up to [`LONGEST_PAUSE`].
     pub pause: Duration,
     /// A source without a frame for so long is lost, though its connection stands.
     pub silence: Duration,
 }
 
+impl Reopen {
+    /// The pause before a try, counted from 1.
+    fn pause_before(&self, attempt: u32) -> Duration {
+        self.pause.saturating_mul(2u32.saturating_pow(attempt - 1)).min(LONGEST_PAUSE)
+    }
+}
+
 impl Default for Reopen {
     fn default() -> Self {
-        Reopen { tries: 3, pause: Duration::from_secs(1), silence: Duration::from_secs(10) }
+        Reopen { tries: 5, pause: Duration::from_secs(1), silence: Duration::from_secs(10) }
     }
 }
 
@@ -70,9 +79,9 @@ pub enum Change {
         /// Why, in few words.
         reason: String,
         /// Which try this is, counted from 1.
-        attempt: usize,
+        attempt: u32,
         /// So many tries in a row.
-        of: usize,
+        of: u32,
     },
     /// Frames come again.
     Back {
@@ -262,7 +271,7 @@ fn follow(shared: &Shared, index: usize, ffmpeg: &Ffmpeg, input: &Input, stride:
         progress.is_lost = true;
         let reason = end.map_or_else(|| OVER.to_owned(), VideoError::into_reason);
         shared.tell(index, Change::Lost { reason, attempt: tries, of: reopen.tries });
-        if !shared.pause(reopen.pause) {
+        if !shared.pause(reopen.pause_before(tries)) {
             return;
         }
     };
@@ -316,5 +325,19 @@ fn read(
         let replaced = place.newest.replace(LiveFrame { image, number: progress.number, arrived });
         place.dropped += u64::from(replaced.is_some());
         shared.news.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Reopen;
+    use std::time::Duration;
+
+    #[test]
+    fn pauses_double_up_to_a_minute() {
+        let seconds = [1, 2, 3, 6, 7, 1000].map(|attempt| Reopen::default().pause_before(attempt).as_secs());
+        assert_eq!(seconds, [1, 2, 4, 32, 60, 60]);
+        let soon = Reopen { pause: Duration::from_millis(1), ..Reopen::default() };
+        assert_eq!(soon.pause_before(3), Duration::from_millis(4));
     }
 }

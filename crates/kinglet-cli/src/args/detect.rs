@@ -57,6 +57,9 @@ pub struct DetectArgs {
     #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true, default_value = "1",
           help_heading = "Video")]
     pub vid_stride: usize,
+    /// Open a camera or stream that was lost so often again, with a pause of 1 s, then 2, 4 and so on up to a minute
+    #[arg(long, value_name = "N", default_value = "5", help_heading = "Video")]
+    pub reopen: u32,
     /// Follow objects: each keeps a number
     #[arg(long, help_heading = "Video")]
     pub track: bool,

@@ -298,7 +298,8 @@ pub(super) fn live(
     for (index, input) in inputs.iter().enumerate() {
         printer.say(&format!("{index}: {input}; Ctrl-C ends it"));
     }
-    let mut set = LiveSet::open(ffmpeg, &inputs, outputs.args().vid_stride, Reopen::default());
+    let reopen = Reopen { tries: outputs.args().reopen, ..Reopen::default() };
+    let mut set = LiveSet::open(ffmpeg, &inputs, outputs.args().vid_stride, reopen);
     let mut rolls: Vec<Roll<'_>> = sources.iter().map(|(source, _)| Roll::new(source, ffmpeg, true)).collect();
     let mut errors: Vec<Option<VideoError>> = inputs.iter().map(|_| None).collect();
     let mut begun: Vec<Option<Instant>> = vec![None; inputs.len()];
