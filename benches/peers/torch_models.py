@@ -1,4 +1,4 @@
-"""The tutorial's network and yolov5n in plain PyTorch, with their loss and their training step.
+"""The tutorial's network, yolov5n and kinglet_small in plain PyTorch, with their loss and their training step.
 
 Written from the published architecture and formulas (layer tables, CIoU, target assignment); parameters have the names
 that Kinglet's weights have. This is the peer that Kinglet's training is measured against, and it computes the same: see
@@ -48,14 +48,19 @@ def norm(channels):
 
 
 class Conv(nn.Module):
-    def __init__(self, c_in, c_out, kernel=1, stride=1, padding=None):
+    def __init__(self, c_in, c_out, kernel=1, stride=1, padding=None, groups=1):
         super().__init__()
         padding = kernel // 2 if padding is None else padding
-        self.conv = nn.Conv2d(c_in, c_out, kernel, stride, padding, bias=False)
+        self.conv = nn.Conv2d(c_in, c_out, kernel, stride, padding, groups=groups, bias=False)
         self.bn = norm(c_out)
 
     def forward(self, x):
         return F.silu(self.bn(self.conv(x)), inplace=True)
+
+
+class DWConv(Conv):
+    def __init__(self, c_in, c_out, kernel=1, stride=1):
+        super().__init__(c_in, c_out, kernel, stride, groups=math.gcd(c_in, c_out))
 
 
 class Conv3BN(nn.Module):
@@ -131,6 +136,34 @@ class MobileNetv3(nn.Module):
         return x + self.conv(x) if self.residual else self.conv(x)
 
 
+class ConvSqueeze(nn.Module):
+    """The paper's squeeze-and-excite: width rounded to 8, 1x1 convolutions."""
+
+    def __init__(self, channels):
+        super().__init__()
+        narrow = max(8, (channels // 4 + 4) // 8 * 8)
+        narrow += 8 if narrow < 0.9 * channels / 4 else 0
+        self.fc1, self.fc2 = nn.Conv2d(channels, narrow, 1), nn.Conv2d(narrow, channels, 1)
+
+    def forward(self, x):
+        return x * F.hardsigmoid(self.fc2(F.relu(self.fc1(x.mean((2, 3), keepdim=True)))))
+
+
+class InvertedResidual(nn.Module):
+    def __init__(self, c_in, c_out, hidden, kernel, stride, squeeze, h_swish):
+        super().__init__()
+        act = nn.Hardswish if h_swish else nn.ReLU
+        self.residual = stride == 1 and c_in == c_out
+        unit = lambda conv, *last: nn.Sequential(conv, norm(conv.out_channels), *last)
+        widen = [] if hidden == c_in else [unit(nn.Conv2d(c_in, hidden, 1, bias=False), act())]
+        depthwise = nn.Conv2d(hidden, hidden, kernel, stride, kernel // 2, groups=hidden, bias=False)
+        gate = [ConvSqueeze(hidden)] if squeeze else []
+        self.block = nn.Sequential(*widen, unit(depthwise, act()), *gate, unit(nn.Conv2d(hidden, c_out, 1, bias=False)))
+
+    def forward(self, x):
+        return x + self.block(x) if self.residual else self.block(x)
+
+
 class Concat(nn.Module):
     def forward(self, xs):
         return torch.cat(xs, 1)
@@ -156,6 +189,9 @@ class Detect(nn.Module):
         return [conv(x) for conv, x in zip(self.m, xs)]
 
 
+BLOCKS = {c.__name__: c for c in (Conv, DWConv, C3, SPPF, Conv3BN, MobileNetv3, InvertedResidual)}
+
+
 class Detector(nn.Module):
     """A network from the rows of a model file."""
 
@@ -172,13 +208,11 @@ class Detector(nn.Module):
             repeats = max(round(repeats * depth), 1) if repeats > 1 else repeats
             args = [{"None": None, "nc": nc}.get(a, a) if isinstance(a, str) else a for a in args]
             c_out = c_in[0]
-            if kind in ("Conv", "C3", "SPPF", "Conv3BN", "MobileNetv3"):
+            if kind in BLOCKS:
                 # The tutorial's blocks are registered among those whose width is scaled.
                 c_out = scaled(args[0])
                 rest = [repeats, *args[1:]] if kind == "C3" else args[1:]
-                layer = {"Conv": Conv, "C3": C3, "SPPF": SPPF, "Conv3BN": Conv3BN, "MobileNetv3": MobileNetv3}[kind](
-                    c_in[0], c_out, *rest
-                )
+                layer = BLOCKS[kind](c_in[0], c_out, *rest)
             elif kind == "nn.Upsample":
                 layer = nn.Upsample(scale_factor=args[1], mode="nearest")
             elif kind == "Concat":

@@ -8,7 +8,9 @@ use std::path::PathBuf;
 #[command(
     after_help = "Examples:\n  kinglet import yolov5n.pt\n  kinglet import best.pt --output plates.safetensors\n\n\
     Every command takes a .pt file as weights as well, so importing is needed only to keep the weights in a file that any \
-    program can read safely. The file is parsed, not run: one that asks for more than a model is refused."
+    program can read safely. The file is parsed, not run: one that asks for more than a model is refused.\n\n\
+    Tensors without a model, such as torchvision's and timm's MobileNetV3 (.pth), go into the backbone of the model file that you train: \
+    `kinglet train --weights mobilenet_v3_small.pth --cfg kinglet_small`."
 )]
 pub struct ImportArgs {
     /// A checkpoint of YOLOv5
