@@ -19,7 +19,8 @@ use crate::rows::{InputGradient, Rows};
 use crate::threads::{SendPtr, parallel_for};
 use crate::{Activation, AlignedVec, batchnorm, depthwise};
 use pack::{WeightStrides, pack, packed_len};
-use plan::{Axis, Plan, Problem, with_floats};
+pub(crate) use plan::with_floats;
+use plan::{Axis, Plan, Problem};
 use run::{Epilogue, Job, row_target, run};
 pub(crate) use weight::ProductSums;
 

@@ -8,7 +8,7 @@
 //! Shapes: `x` `[rows, c_in]`, `z`, `dz` `[rows, c_out]`, weight `[c_out, c_in]`. Chunks are cut by size alone, and what
 //! they add up to is added in their order.
 
-use crate::conv::{ChannelStats, PackedConv, ProductSums, conv_forward_packed, forward_rows};
+use crate::conv::{ChannelStats, PackedConv, ProductSums, conv_forward_packed, forward_rows, with_floats};
 use crate::rows::{InputGradient, Rows, grown, with_scratch};
 use crate::threads::{SendPtr, parallel_for};
 use crate::{Activation, ConvShape};
@@ -119,21 +119,21 @@ pub fn backward(
     // The gradient of the input is the product with the transposed weights.
     let back = Size { rows: s.rows, c_in: s.c_out, c_out: s.c_in };
     let packed = dx.is_some().then(|| PackedConv::new(&back.conv(chunk), &transposed(weight, s)));
-    let products = dweight.is_some().then(|| ProductSums::new(tasks, s.c_out, s.c_in));
     let accumulate = dx.as_ref().is_some_and(|d| d.accumulate);
     let (values, row_sums) = dx.map_or((Default::default(), None), |d| (d.values, d.sums));
     let (add, len) = row_sums.as_ref().map_or((None, 0), |sums| (Some(sums.add), sums.totals.len()));
     let mut parts = vec![0.0f64; tasks * len];
     let (out, parts_out) = (SendPtr(values.as_mut_ptr()), SendPtr(parts.as_mut_ptr()));
-    parallel_for(tasks, |task| {
+    let work = |products: Option<&ProductSums<'_>>, task: usize| {
         with_scratch(|[x_rows, dz_rows, dx_rows]| {
-            for i in chunks * task / tasks..chunks * (task + 1) / tasks {
+            let first = chunks * task / tasks;
+            for i in first..chunks * (task + 1) / tasks {
                 let range = s.range(chunk, i);
                 let dz = dz.get(range.clone(), s.c_out, dz_rows);
-                if let Some(products) = &products {
+                if let Some(products) = products {
                     let x = x.get(range.clone(), s.c_in, x_rows);
                     // SAFETY: every task has its own part.
-                    unsafe { products.add(task, &s.conv(range.len()), x, dz) };
+                    unsafe { products.add(task, &s.conv(range.len()), x, dz, i == first) };
                 }
                 let Some(packed) = &packed else { continue };
                 let len_dx = range.len() * s.c_in;
@@ -153,9 +153,14 @@ pub fn backward(
                 }
             }
         });
-    });
-    if let (Some(products), Some(dweight)) = (products, dweight) {
-        products.finish(dweight);
+    };
+    match dweight {
+        Some(dweight) => with_floats(tasks * ProductSums::part_len(s.c_out, s.c_in), |partial| {
+            let products = ProductSums::new(partial, s.c_out, s.c_in);
+            parallel_for(tasks, |task| work(Some(&products), task));
+            products.finish(dweight);
+        }),
+        None => parallel_for(tasks, |task| work(None, task)),
     }
     if let Some(sums) = row_sums {
         sums.finish(&parts);

@@ -12,9 +12,9 @@ use std::ops::Range;
 use super::gemm::{Segment, lanes, panel_count, panel_width};
 use super::plan::{Plan, Scratch, with_floats, with_scratch};
 use super::{ConvShape, forward_problem};
+use crate::dispatch;
 use crate::simd::Simd;
 use crate::threads::{SendPtr, parallel_chunks_mut, parallel_for};
-use crate::{AlignedVec, dispatch};
 
 /// Columns of `dY` packed side by side: a multiple of every row count of the micro-kernel.
 const GROUP: usize = 12;
@@ -51,6 +51,8 @@ struct Part<'a> {
     /// Partial sum, `[c_out][ld]`.
     c: *mut f32,
     ld: usize,
+    /// The sum begins: what is in `c` does not count.
+    begins: bool,
     /// Distance between rows of the input and of `dy` where it is the same for all rows.
     uniform: Option<[usize; 2]>,
     /// Panels packed together.
@@ -131,8 +133,8 @@ unsafe fn part_kernel<S: Simd>(p: &Part<'_>) {
                 let (a, dy) = (a.add(done * a_step), dy.add(done * dy_step));
                 for g in 0..groups {
                     let end = (p.c_out - g * GROUP).min(GROUP);
-                    let c = p.c.add(g * GROUP * p.ld);
-                    group::<S>(only, end, count, [a, dy.add(g * GROUP)], [a_step, dy_step], c, p.ld);
+                    let sum = Sum { c: p.c.add(g * GROUP * p.ld), ld: p.ld, begins: p.begins && done == 0 };
+                    group::<S>(only, end, count, [a, dy.add(g * GROUP)], [a_step, dy_step], sum);
                 }
                 done += count;
             }
@@ -152,7 +154,8 @@ unsafe fn part_kernel<S: Simd>(p: &Part<'_>) {
                     let end = (p.c_out - g * GROUP).min(GROUP);
                     let b = p.pack_b.add(g * rows * GROUP).cast_const();
                     let c = p.c.add(g * GROUP * p.ld + 2 * panel * S::LANES);
-                    group::<S>(width, end, rows, [a, b], [width * S::LANES, GROUP], c, p.ld);
+                    let sum = Sum { c, ld: p.ld, begins: p.begins };
+                    group::<S>(width, end, rows, [a, b], [width * S::LANES, GROUP], sum);
                 }
             }
             first = end;
@@ -160,32 +163,33 @@ unsafe fn part_kernel<S: Simd>(p: &Part<'_>) {
     }
 }
 
-/// One panel times the `end` columns of a group.
-#[inline(always)]
-unsafe fn group<S: Simd>(
-    width: usize,
-    end: usize,
-    rows: usize,
-    [a, b]: [*const f32; 2],
-    step: [usize; 2],
+/// Where products are added: rows `ld` floats apart.
+#[derive(Clone, Copy)]
+struct Sum {
     c: *mut f32,
     ld: usize,
-) {
+    /// What is there does not count.
+    begins: bool,
+}
+
+/// One panel times the `end` columns of a group.
+#[inline(always)]
+unsafe fn group<S: Simd>(width: usize, end: usize, rows: usize, [a, b]: [*const f32; 2], step: [usize; 2], sum: Sum) {
     let mut r = 0;
     while r < end {
         let left = end - r;
         // SAFETY: as for `part_kernel`.
         unsafe {
             let from = [a, b.add(r)];
-            let to = c.add(r * ld);
+            let to = Sum { c: sum.c.add(r * sum.ld), ..sum };
             r += match (width, left) {
-                (2, 5..) => micro::<S, 6, 2>(rows, from, step, to, ld, left),
-                (2, 3..) => micro::<S, 4, 2>(rows, from, step, to, ld, left),
-                (2, _) => micro::<S, 2, 2>(rows, from, step, to, ld, left),
-                (3, _) => micro::<S, 3, 3>(rows, from, step, to, ld, left),
-                (_, 7..) => micro::<S, 12, 1>(rows, from, step, to, ld, left),
-                (_, 3..) => micro::<S, 6, 1>(rows, from, step, to, ld, left),
-                (_, _) => micro::<S, 2, 1>(rows, from, step, to, ld, left),
+                (2, 5..) => micro::<S, 6, 2>(rows, from, step, to, left),
+                (2, 3..) => micro::<S, 4, 2>(rows, from, step, to, left),
+                (2, _) => micro::<S, 2, 2>(rows, from, step, to, left),
+                (3, _) => micro::<S, 3, 3>(rows, from, step, to, left),
+                (_, 7..) => micro::<S, 12, 1>(rows, from, step, to, left),
+                (_, 3..) => micro::<S, 6, 1>(rows, from, step, to, left),
+                (_, _) => micro::<S, 2, 1>(rows, from, step, to, left),
             };
         }
     }
@@ -264,14 +268,13 @@ unsafe fn pack_rows<S: Simd>(p: &Part<'_>, panels: Range<usize>, apart: usize, v
     }
 }
 
-/// Adds the product of `MR` columns of `dY` and `NV` vectors of inputs to `c`. Returns the columns done.
+/// Adds the product of `MR` columns of `dY` and `NV` vectors of inputs to `sum`. Returns the columns done.
 #[inline(always)]
 unsafe fn micro<S: Simd, const MR: usize, const NV: usize>(
     rows: usize,
     [mut a, mut b]: [*const f32; 2],
     [a_step, b_step]: [usize; 2],
-    c: *mut f32,
-    ld: usize,
+    sum: Sum,
     left: usize,
 ) -> usize {
     // SAFETY: as for `part_kernel`; packed groups hold GROUP columns, and `exact` keeps unpacked
@@ -296,8 +299,8 @@ unsafe fn micro<S: Simd, const MR: usize, const NV: usize>(
         for r in 0..MR {
             if r < done {
                 for v in 0..NV {
-                    let p = c.add(r * ld + v * S::LANES);
-                    S::store(p, S::add(S::load(p), acc[r][v]));
+                    let p = sum.c.add(r * sum.ld + v * S::LANES);
+                    S::store(p, if sum.begins { acc[r][v] } else { S::add(S::load(p), acc[r][v]) });
                 }
             }
         }
@@ -330,17 +333,12 @@ pub(super) fn weight_gradient(plan: &Plan, x: &[f32], dy: &[f32], dweight: &mut 
         let task = |i: usize| {
             let (row, range) = (i / ranges, i % ranges);
             let panels = panels * range / ranges..panels * (range + 1) / ranges;
-            let last = panels.end - 1;
-            let columns = 2 * panels.start * lanes..(2 * last + panel_width(last, ld / lanes)) * lanes;
             // SAFETY: tasks write to different parts or columns of `partial`, which has `rows` parts.
             let c = unsafe { out.get().add(row * n * ld) };
-            for r in 0..n {
+            let first = tiles * row / rows;
+            for tile in first..tiles * (row + 1) / rows {
                 // SAFETY: as above.
-                unsafe { std::slice::from_raw_parts_mut(c.add(r * ld + columns.start), columns.len()).fill(0.0) };
-            }
-            for tile in tiles * row / rows..tiles * (row + 1) / rows {
-                // SAFETY: as above.
-                unsafe { add_tile(plan, tile, x, dy, &runs, panels.clone(), c, ld) };
+                unsafe { add_tile(plan, tile, x, dy, &runs, panels.clone(), c, ld, tile == first) };
             }
         };
         if work < SMALL {
@@ -352,7 +350,7 @@ pub(super) fn weight_gradient(plan: &Plan, x: &[f32], dy: &[f32], dweight: &mut 
     });
 }
 
-/// Adds to the columns of some panels of a partial sum `c` what one tile contributes.
+/// Adds to the columns of some panels of a partial sum `c` what one tile contributes, or begins the sum with it.
 ///
 /// # Safety
 /// `c` has `c_out` rows of `ld` floats, nobody else uses these columns, and `dy` is the output's.
@@ -366,6 +364,7 @@ unsafe fn add_tile(
     panels: Range<usize>,
     c: *mut f32,
     ld: usize,
+    begins: bool,
 ) {
     let (n, lanes) = (plan.p.c_out, lanes());
     with_scratch(|s| {
@@ -386,6 +385,7 @@ unsafe fn add_tile(
             pack_b: pack_b.as_mut_ptr(),
             c,
             ld,
+            begins,
             uniform: plan.uniform(),
             sweep: if plan.direct { SWEEP } else { 1 },
         };
@@ -394,57 +394,61 @@ unsafe fn add_tile(
     });
 }
 
-/// Adds the rows' `dz^T * x` to `c`, the sums of a 1x1 convolution of shape `s`.
+/// Adds the rows' `dz^T * x` to `c`, the sums of a 1x1 convolution of shape `s`, or begins the sums with it.
 ///
 /// # Safety
 /// `c` has `c_out` rows of `ld` floats, whole vectors that hold `c_in`, and nobody else uses them.
 ///
 /// # Panics
 /// If a slice has another length than the shape says.
-pub(super) unsafe fn add_product(s: &ConvShape, x: &[f32], dz: &[f32], c: *mut f32, ld: usize) {
+pub(super) unsafe fn add_product(s: &ConvShape, x: &[f32], dz: &[f32], c: *mut f32, ld: usize, begins: bool) {
     assert_eq!((x.len(), dz.len()), (s.input_len(), s.output_len()), "lengths of {s:?}");
     let plan = Plan::new(forward_problem(s, 0), row_target(s.c_out));
     let runs = runs(&plan, lanes());
     for tile in 0..plan.tiles() {
         // SAFETY: the caller's promise.
-        unsafe { add_tile(&plan, tile, x, dz, &runs, 0..panel_count(ld / lanes()), c, ld) };
+        unsafe { add_tile(&plan, tile, x, dz, &runs, 0..panel_count(ld / lanes()), c, ld, begins && tile == 0) };
     }
 }
 
 /// Sums of `dz^T * x` over rows that come chunk by chunk, with a part for every task.
-pub(crate) struct ProductSums {
-    partial: AlignedVec,
-    tasks: usize,
+pub(crate) struct ProductSums<'a> {
+    partial: &'a mut [f32],
     n: usize,
     k: usize,
     ld: usize,
     out: SendPtr<f32>,
 }
 
-impl ProductSums {
-    /// Zeros for `n` columns of `dz` and `k` of `x`.
-    pub fn new(tasks: usize, n: usize, k: usize) -> Self {
-        let ld = k.next_multiple_of(lanes());
-        let mut partial = AlignedVec::zeros(tasks * n * ld);
-        let out = SendPtr(partial.as_mut_ptr());
-        ProductSums { partial, tasks, n, k, ld, out }
+impl<'a> ProductSums<'a> {
+    /// Floats of a part for `n` columns of `dz` and `k` of `x`.
+    pub fn part_len(n: usize, k: usize) -> usize {
+        n * k.next_multiple_of(lanes())
     }
 
-    /// Adds the rows of one chunk, a 1x1 convolution of shape `s`, to the part of `task`.
+    /// Sums in these floats, one part after the other; what they hold does not count.
+    pub fn new(partial: &'a mut [f32], n: usize, k: usize) -> Self {
+        let out = SendPtr(partial.as_mut_ptr());
+        ProductSums { partial, n, k, ld: k.next_multiple_of(lanes()), out }
+    }
+
+    /// Adds the rows of one chunk, a 1x1 convolution of shape `s`, to the part of `task`; its first chunk begins the part.
     ///
     /// # Safety
     /// No other thread adds to the same part.
-    pub unsafe fn add(&self, task: usize, s: &ConvShape, x: &[f32], dz: &[f32]) {
-        assert!(task < self.tasks && s.c_out == self.n && s.c_in == self.k, "{s:?} fits the sums");
-        // SAFETY: the caller's promise, and there are `tasks` parts.
-        unsafe { add_product(s, x, dz, self.out.get().add(task * self.n * self.ld), self.ld) };
+    pub unsafe fn add(&self, task: usize, s: &ConvShape, x: &[f32], dz: &[f32], begins: bool) {
+        let len = self.n * self.ld;
+        assert!((task + 1) * len <= self.partial.len() && s.c_out == self.n && s.c_in == self.k, "{s:?} fits the sums");
+        // SAFETY: the caller's promise, and the part lies in the floats.
+        unsafe { add_product(s, x, dz, self.out.get().add(task * len), self.ld, begins) };
     }
 
     /// Adds all parts to the gradient `[n][k]`, in the order of the tasks.
     pub fn finish(self, dweight: &mut [f32]) {
-        parallel_chunks_mut(dweight, self.k, |co, row| {
-            for part in self.partial.chunks_exact(self.n * self.ld) {
-                row.iter_mut().zip(&part[co * self.ld..]).for_each(|(d, v)| *d += *v);
+        let (partial, k, ld) = (&*self.partial, self.k, self.ld);
+        parallel_chunks_mut(dweight, k, |co, row| {
+            for part in partial.chunks_exact(self.n * ld) {
+                row.iter_mut().zip(&part[co * ld..]).for_each(|(d, v)| *d += *v);
             }
         });
     }

@@ -54,10 +54,7 @@ pub(crate) fn weight_gradient(s: &ConvShape, x: &[f32], dy: &[f32], dweight: &mu
                     let v = std::slice::from_raw_parts(v.get().add(from * count * c_in), rows * c_in);
                     let g = std::slice::from_raw_parts(g.get().add(from * count * c_out), rows * c_out);
                     let sum = sums.get().add(kind * c_out * ld);
-                    if first == 0 {
-                        std::slice::from_raw_parts_mut(sum, c_out * ld).fill(0.0);
-                    }
-                    add_product(&product(s, rows), v, g, sum, ld);
+                    add_product(&product(s, rows), v, g, sum, ld, first == 0);
                 }
             });
         }
