@@ -28,7 +28,7 @@ const BEGINNING: u32 = 3;
 /// Stopping waits so long for sources to end; videos are to be finished after that.
 const ENDING: Duration = Duration::from_secs(3);
 /// A camera that is away for hours is asked for so often.
-pub const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Why a source is lost that ended without an error.
 const OVER: &str = "the stream is over";
 
@@ -37,7 +37,7 @@ const OVER: &str = "the stream is over";
 pub struct Reopen {
     /// So often in a row without a frame.
     pub tries: u32,
-    /// Time before the first; before each other one twice as long, up to [`LONGEST_PAUSE`].
+    /// Time before the first; before each other one twice as long, up to a minute.
     pub pause: Duration,
     /// A source without a frame for so long is lost, though its connection stands.
     pub silence: Duration,
