@@ -1,7 +1,7 @@
 // Line charts as SVG, without a library. Numbers stand in a table beside each chart for those who do not see it.
 
 const SVG = "http://www.w3.org/2000/svg";
-const WIDTH = 400, HEIGHT = 240, LEFT = 54, RIGHT = 12, TOP = 10, BOTTOM = 44;
+const WIDTH = 400, HEIGHT = 240, LEFT = 54, RIGHT = 22, TOP = 10, BOTTOM = 44;
 
 function element(name, attributes, text) {
   const e = document.createElementNS(SVG, name);
