@@ -180,6 +180,7 @@ fn clipping_writes_a_box_that_reaches_out_as_ending_at_the_edge() {
     assert_eq!(fix(&sets(&f), Fix::Clip).unwrap().lines_corrected, 2);
     // From 0.87 to 1.07 across, and from -0.15 to 0.35 down.
     let text = fs::read_to_string(f.path("labels/train/a.txt")).unwrap();
+    assert_eq!(text.lines().count(), 3, "{text}");
     let boxes = text.lines().map(|line| line.split(' ').map(|v| v.parse().unwrap()).collect::<Vec<f32>>());
     for (found, expected) in
         boxes.zip([[0.0, 0.935, 0.5, 0.13, 0.2], [1.0, 0.5, 0.175, 0.5, 0.35], [0.0, 0.5, 0.5, 0.5, 0.5]])
