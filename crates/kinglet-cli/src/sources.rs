@@ -86,13 +86,25 @@ fn live_or_remote(source: &str) -> Result<Option<Input>, CliError> {
     if let (Ok(number), false) = (source.parse(), Path::new(source).exists()) {
         return Ok(Some(Input::camera(number)));
     }
-    if source.starts_with("/dev/video") {
+    if ["/dev/video", "/dev/v4l/"].iter().any(|folder| source.starts_with(folder)) || is_device(Path::new(source)) {
         return Ok(Some(Input::Camera(source.to_owned())));
     }
     if words.first() == Some(&"screen") && !Path::new(source).exists() {
         return screen(source, &words[1..]).map(Some);
     }
     Ok(None)
+}
+
+/// Whether it is a device, or a link to one: cameras have names that stay the same wherever they are plugged in.
+#[cfg(unix)]
+fn is_device(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    path.metadata().is_ok_and(|m| m.file_type().is_char_device())
+}
+
+#[cfg(not(unix))]
+fn is_device(_: &Path) -> bool {
+    false
 }
 
 fn address(source: &str, scheme: &str, rest: &str) -> Result<Input, CliError> {
@@ -152,7 +164,10 @@ fn streams(inputs: Vec<Input>) -> Vec<Source> {
     let mut source = |input: Input| {
         let shown = input.to_string();
         let name = shown.split_once("://").map_or(&shown[..], |(_, rest)| rest);
-        let name = name.strip_prefix("/dev/").unwrap_or(name);
+        let name = ["/dev/v4l/by-id/", "/dev/v4l/by-path/", "/dev/"]
+            .iter()
+            .find_map(|folder| name.strip_prefix(folder))
+            .unwrap_or(name);
         let plain: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).take(STEM).collect();
         Source { path: PathBuf::from(&shown), stem: unique_stem(&plain, &mut taken), kind: Kind::Frames(input) }
     };
@@ -359,6 +374,17 @@ mod tests {
     #[test]
     fn a_number_is_a_camera() {
         assert_eq!(input("0"), (Input::Camera("/dev/video0".into()), "video0".into()));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_camera_has_lasting_names() {
+        let name = "/dev/v4l/by-id/usb-Maker_Camera-index0";
+        assert_eq!(input(name), (Input::Camera(name.into()), "usb_Maker_Camera_index0".into()));
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("door");
+        std::os::unix::fs::symlink("/dev/null", &link).unwrap();
+        assert_eq!(input(&link.to_string_lossy()).0, Input::Camera(link.to_string_lossy().into()));
     }
 
     #[test]

@@ -85,17 +85,21 @@ fn number(tick: f64, scale: Scale) -> String {
     }
 }
 
-/// Round numbers within a range, at most about `count`.
+/// Round numbers within a range, about `count` of them; three at least where the scale has as many.
 fn ticks((one, other): (f64, f64), count: usize, scale: Scale) -> Vec<f64> {
     // An axis may fall.
     let (low, high) = (one.min(other), one.max(other));
     let rough = (high - low) / count as f64;
     let power = 10f64.powf(rough.log10().floor());
-    let step = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * power).into_iter().find(|step| *step >= rough * 0.999);
-    let step = step.unwrap_or(rough);
-    let step = if scale == Scale::Plain { step } else { step.max(1.0) };
-    let (first, last) = ((low / step - 1e-9).ceil() as i64, (high / step + 1e-9).floor() as i64);
-    (first..=last).map(|i| i as f64 * step).collect()
+    let within = |step: f64| {
+        let step = if scale == Scale::Plain { step } else { step.max(1.0) };
+        let (first, last) = ((low / step - 1e-9).ceil() as i64, (high / step + 1e-9).floor() as i64);
+        (first..=last).map(|i| i as f64 * step).collect::<Vec<f64>>()
+    };
+    let steps = [0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0].map(|factor| factor * power);
+    let fitting = steps.iter().position(|step| *step >= rough * 0.999).unwrap_or(steps.len() - 1);
+    let mut finer = steps[..=fitting].iter().rev().map(|step| within(*step));
+    finer.find(|marks| marks.len() >= 3).unwrap_or_else(|| within(steps[0]))
 }
 
 /// The range of all finite values, a little widened; never empty.
@@ -160,6 +164,7 @@ mod tests {
     fn epochs_are_whole_and_sizes_double() {
         assert_eq!(ticks((0.0, 1.0), 3, Scale::Whole), [0.0, 1.0]);
         assert_eq!(ticks((-0.1, 0.1), 3, Scale::Whole), [0.0]);
+        assert_eq!(ticks((1.0, 8.0), 2, Scale::Whole), [2.0, 4.0, 6.0, 8.0]);
         let marks = ticks((1.0, 4.5), 8, Scale::Powers);
         assert_eq!(marks.iter().map(|m| number(*m, Scale::Powers)).collect::<Vec<_>>(), ["2", "4", "8", "16"]);
     }

@@ -56,12 +56,14 @@ pub enum VideoError {
         reason: String,
     },
     /// A live source whose connection stands, but nothing comes.
-    #[error("`{input}` gave no frame for {} s; see whether it still sends, with `ffplay` or its own page", time.as_secs_f64())]
+    #[error("`{input}` gave no frame for {} s; {advice}", time.as_secs_f64())]
     Silent {
         /// The source, as it is shown.
         input: String,
         /// So long.
         time: std::time::Duration,
+        /// The next step.
+        advice: &'static str,
     },
     /// A frame that cannot be taken.
     #[error("frame {frame} of `{input}` cannot be taken: {reason}")]

@@ -79,7 +79,8 @@ impl Input {
                 words(&["-f", "avfoundation", "-framerate", "30", "-i", &format!("{device}:none")])
             }
             Input::Camera(device) if cfg!(windows) => words(&["-f", "dshow", "-i", &format!("video={device}")]),
-            Input::Camera(device) => words(&["-f", "v4l2", "-i", device]),
+            // A compressed frame that arrived in part would be filled up with the one before.
+            Input::Camera(device) => words(&["-err_detect", "explode", "-f", "v4l2", "-i", device]),
             Input::Screen { number, area, display } => screen(*number, *area, display),
         }
     }
@@ -102,11 +103,24 @@ impl Input {
             Input::Remote(_) | Input::Stream(_) => {
                 "try the address with `ffplay`, and check name, password and network"
             }
-            Input::Camera(_) if cfg!(target_os = "linux") => {
-                "`ls /dev/video*` lists the cameras; another program may be using this one"
+            Input::Camera(_)
+                if reason.contains("Inappropriate ioctl") || reason.contains("ot a video capture device") =>
+            {
+                "this device gives no pictures: a camera has several, often two; try its other numbers, which \
+                 `v4l2-ctl --list-devices` shows"
             }
+            Input::Camera(_) if reason.contains("busy") => "another program is using this camera; close it",
+            Input::Camera(_) if cfg!(target_os = "linux") => "`ls /dev/video*` lists the cameras",
             Input::Camera(_) => "`ffmpeg -devices` tells how this system's cameras are listed",
             Input::Screen { .. } => "on Linux, DISPLAY must name a screen of X11; Wayland's cannot be read",
+        }
+    }
+
+    /// What to try where it is open and nothing comes.
+    pub(crate) fn advice_for_silence(&self) -> &'static str {
+        match self {
+            Input::Camera(_) => "plug the camera in anew, and see whether another program gets pictures from it",
+            _ => "see whether it still sends, with `ffplay` or its own page",
         }
     }
 
@@ -192,6 +206,8 @@ mod tests {
             camera.advice("`Cannot open video device /dev/video0: Permission denied`").contains("usermod -aG video")
         );
         assert!(camera.advice("`/dev/video0: No such file or directory`").starts_with("`ls /dev/video*`"));
+        assert!(camera.advice("`ioctl(VIDIOC_G_INPUT): Inappropriate ioctl for device`").contains("other numbers"));
+        assert!(camera.advice("`ioctl(VIDIOC_STREAMON): Device or resource busy`").starts_with("another program"));
     }
 
     #[cfg(target_os = "linux")]

@@ -253,7 +253,7 @@ fn follow(shared: &Shared, index: usize, ffmpeg: &Ffmpeg, input: &Input, stride:
         let came = progress.number > before;
         let end = if std::mem::take(&mut shared.places()[index].is_silent) {
             let time = if came { reopen.silence } else { BEGINNING * reopen.silence };
-            Some(VideoError::Silent { input: input.to_string(), time })
+            Some(VideoError::Silent { input: input.to_string(), time, advice: input.advice_for_silence() })
         } else {
             end
         };

@@ -133,18 +133,17 @@ impl Point {
 /// # Errors
 /// As `val`.
 pub(super) fn study(args: &ValArgs, printer: &Printer) -> Result<ExitCode, CliError> {
-    let mut run = None;
-    let mut studies: Vec<(String, Vec<Point>)> = Vec::new();
+    // All of them first: a file that does not fit is told before minutes of work, and leaves no folder.
+    let mut measured = Vec::new();
     for weights in &args.weights {
         let loaded = load_weights(weights)?;
         let dataset = Arc::new(scanned(args, weights, &loaded.names, printer)?);
-        let mut detector = Detector::new(loaded.model).augmented(args.augment);
+        measured.push((weights, Detector::new(loaded.model).augmented(args.augment), dataset));
+    }
+    let run = RunDir::create(&args.run.project, &args.run.name, args.run.exist_ok)?;
+    let mut studies: Vec<(String, Vec<Point>)> = Vec::new();
+    for (weights, mut detector, dataset) in measured {
         let stride = detector.max_stride();
-        // Only now, so that a mistake leaves no folder.
-        if run.is_none() {
-            run = Some(RunDir::create(&args.run.project, &args.run.name, args.run.exist_ok)?);
-        }
-        let run = run.as_ref().expect("created above");
         let stem = unused(stem(weights), &studies);
         let nms = args.suppression.options(nms_options());
         let file = run.join(format!("study_{}_{stem}.txt", self::stem(&args.data)));
@@ -160,9 +159,8 @@ pub(super) fn study(args: &ValArgs, printer: &Printer) -> Result<ExitCode, CliEr
         }
         printer.result(&format!("{stem}\n{}", points_table(&points)));
         studies.push((stem, points));
-        save_plot(run, "study.png", &plot(&studies))?;
+        save_plot(&run, "study.png", &plot(&studies))?;
     }
-    let run = run.expect("the parser asks for at least one");
     printer.say(&format!("Results saved to {}", run.path().display()));
     if args.json {
         let of = |p: &Point| {
