@@ -397,18 +397,28 @@ impl PackedConv {
     /// # Panics
     /// If `weight` has another length than the shape says.
     pub fn new(s: &ConvShape, weight: &[f32]) -> PackedConv {
-        assert_eq!(weight.len(), s.weight_len(), "weight length of {s:?}");
-        let lanes = gemm::lanes();
-        let key = PackedConv::key(s);
         if s.is_depthwise() {
-            return PackedConv { key, lanes, data: weight.into() };
+            assert_eq!(weight.len(), s.weight_len(), "weight length of {s:?}");
+            return PackedConv { key: PackedConv::key(s), lanes: gemm::lanes(), data: weight.into() };
         }
+        PackedConv::with_strides(s, weight, forward_strides(s))
+    }
+
+    /// Packs the transposed weight `[c_in, c_out]` of a 1x1 convolution.
+    pub(crate) fn transposed(s: &ConvShape, weight: &[f32]) -> PackedConv {
+        debug_assert!(s.is_pointwise(), "{s:?}");
+        PackedConv::with_strides(s, weight, WeightStrides { column: 1, channel: s.c_out, kernel: s.kernel })
+    }
+
+    fn with_strides(s: &ConvShape, weight: &[f32], strides: WeightStrides) -> PackedConv {
+        assert_eq!(weight.len(), s.weight_len(), "weight length of {s:?}");
+        let (key, lanes) = (PackedConv::key(s), gemm::lanes());
         let len = packed_len(&forward_problem(s, 0), lanes);
         let mut data = AlignedVec::zeros(len * s.groups);
         let group_weights = s.weight_len() / s.groups;
         for g in 0..s.groups {
             let weight = &weight[g * group_weights..(g + 1) * group_weights];
-            pack(&forward_problem(s, g), weight, forward_strides(s), lanes, &mut data[g * len..(g + 1) * len]);
+            pack(&forward_problem(s, g), weight, strides, lanes, &mut data[g * len..(g + 1) * len]);
         }
         PackedConv { key, lanes, data }
     }

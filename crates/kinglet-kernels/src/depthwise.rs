@@ -18,7 +18,7 @@ use crate::conv::ChannelStats;
 use crate::elementwise::{load_n, store_n};
 use crate::rows::{InputGradient, Rows, grown, with_scratch};
 use crate::simd::Simd;
-use crate::threads::{SendPtr, parallel_for};
+use crate::threads::{SendPtr, parallel_chunks_mut, parallel_for};
 use crate::{Activation, AlignedVec, ConvShape, activation, dispatch};
 use std::ops::Range;
 use weight::{WeightPlan, weight_rows};
@@ -410,16 +410,29 @@ pub fn backward(
         }
     });
     if let Some(dweight) = dweight {
-        for (ch, kernel) in dweight.chunks_exact_mut(taps.max(1)).enumerate() {
-            for (tap, out) in kernel.iter_mut().enumerate() {
-                let parts = partial.iter().skip(tap * c + ch).step_by(taps * c);
-                *out += parts.map(|&part| f64::from(part)).sum::<f64>() as f32;
-            }
-        }
+        add_taps(&partial, c, taps, dweight);
     }
     if let Some(sums) = row_sums {
         sums.finish(&parts);
     }
+}
+
+/// Adds `[tasks, taps, c]` partial sums to `[c, taps]` gradients, in the order of the tasks.
+#[allow(clippy::cast_possible_truncation)]
+fn add_taps(partial: &[f32], c: usize, taps: usize, dweight: &mut [f32]) {
+    /// Channels that are summed together.
+    const SOME: usize = 16;
+    parallel_chunks_mut(dweight, SOME * taps.max(1), |block, kernels| {
+        let (first, count) = (block * SOME, kernels.len() / taps);
+        for tap in 0..taps {
+            let mut sums = [0.0f64; SOME];
+            for task in partial.chunks_exact(taps * c) {
+                let part = &task[tap * c + first..][..count];
+                sums.iter_mut().zip(part).for_each(|(sum, &part)| *sum += f64::from(part));
+            }
+            kernels.iter_mut().skip(tap).step_by(taps).zip(sums).for_each(|(out, sum)| *out += sum as f32);
+        }
+    });
 }
 
 /// What the kernels of one tile need, in floats.

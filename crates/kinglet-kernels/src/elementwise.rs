@@ -65,6 +65,15 @@ pub(crate) fn for_each_block_mut<T: Send>(y: &mut [T], size: usize, f: impl Fn(u
     });
 }
 
+/// `y = x`.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn copy(y: &mut [f32], x: &[f32]) {
+    assert_eq!(x.len(), y.len(), "copy: lengths differ");
+    for_each_chunk_mut(y, |start, y| y.copy_from_slice(&x[start..start + y.len()]));
+}
+
 /// `y += x`.
 ///
 /// # Panics

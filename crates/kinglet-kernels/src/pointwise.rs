@@ -118,7 +118,7 @@ pub fn backward(
     let tasks = chunks.min(TASKS);
     // The gradient of the input is the product with the transposed weights.
     let back = Size { rows: s.rows, c_in: s.c_out, c_out: s.c_in };
-    let packed = dx.is_some().then(|| PackedConv::new(&back.conv(chunk), &transposed(weight, s)));
+    let packed = dx.is_some().then(|| PackedConv::transposed(&back.conv(chunk), weight));
     let accumulate = dx.as_ref().is_some_and(|d| d.accumulate);
     let (values, row_sums) = dx.map_or((Default::default(), None), |d| (d.values, d.sums));
     let (add, len) = row_sums.as_ref().map_or((None, 0), |sums| (Some(sums.add), sums.totals.len()));
@@ -165,15 +165,6 @@ pub fn backward(
     if let Some(sums) = row_sums {
         sums.finish(&parts);
     }
-}
-
-/// `[c_out, c_in]` to `[c_in, c_out]`.
-fn transposed(weight: &[f32], s: Size) -> Vec<f32> {
-    let mut out = vec![0.0; weight.len()];
-    for (co, row) in weight.chunks_exact(s.c_in).enumerate() {
-        row.iter().enumerate().for_each(|(ci, &w)| out[ci * s.c_out + co] = w);
-    }
-    out
 }
 
 #[cfg(test)]

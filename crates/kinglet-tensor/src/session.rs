@@ -117,7 +117,7 @@ impl InputGrad<'_> {
         if self.accumulate {
             elementwise::add_assign(self.values, gradient);
         } else {
-            self.values.copy_from_slice(gradient);
+            elementwise::copy(self.values, gradient);
         }
     }
 }
@@ -320,7 +320,7 @@ impl Session {
         self.plan(graph, mode);
         let floats = Floats { base: self.arena.base(), lifetimes: &self.lifetimes, places: &self.places };
         // SAFETY: nothing else refers to the arena now.
-        unsafe { floats.write_if(self.lifetimes.values[0]) }.copy_from_slice(input);
+        elementwise::copy(unsafe { floats.write_if(self.lifetimes.values[0]) }, input);
         for (i, node) in nodes.iter().enumerate() {
             let Some(op) = &node.op else { continue };
             let begun = self.stopwatch.on.then(Instant::now);
@@ -481,7 +481,7 @@ fn put(to: &mut [f32], from: &[f32], accumulate: bool) {
     if accumulate {
         elementwise::add_assign(to, from);
     } else {
-        to.copy_from_slice(from);
+        elementwise::copy(to, from);
     }
 }
 

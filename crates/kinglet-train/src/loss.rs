@@ -8,6 +8,7 @@
 
 use crate::assign::{Assignment, Level, Target, assign};
 use crate::hyp::Hyp;
+use kinglet_kernels::threads::parallel_chunks_mut;
 
 /// Keeps CIoU's denominators away from zero.
 const IOU_EPS: f64 = 1e-7;
@@ -301,10 +302,18 @@ impl Loss {
         let outputs = 5 + self.classes;
         let count = wanted.len() as f64;
         let scale = scale / count;
+        // By many threads; the sum is taken in order.
+        const CELLS: usize = 1024;
+        let mut each = vec![(0.0, 0.0); wanted.len()];
+        parallel_chunks_mut(&mut each, CELLS, |i, each| {
+            for (cell, value_and_slope) in (i * CELLS..).zip(each) {
+                let (logit, wanted) = (f64::from(raw[cell * outputs + 4]), f64::from(wanted[cell]));
+                *value_and_slope = bce(logit, wanted, self.options.obj_pw, self.options.fl_gamma);
+            }
+        });
         let mut sum = 0.0;
-        for (cell, &wanted) in wanted.iter().enumerate() {
+        for (cell, (value, slope)) in each.into_iter().enumerate() {
             let at = cell * outputs + 4;
-            let (value, slope) = bce(f64::from(raw[at]), f64::from(wanted), self.options.obj_pw, self.options.fl_gamma);
             sum += value;
             if let Some(grad) = grad.as_deref_mut() {
                 grad[at] = (scale * slope) as f32;

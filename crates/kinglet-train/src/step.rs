@@ -24,6 +24,8 @@ pub struct TrainStep {
     grads: Gradients,
     /// Whether a batch has added to `grads` since the last update.
     pending: bool,
+    /// Of the head's outputs in the last batch.
+    output_grads: Vec<Vec<f32>>,
     session: Session,
     /// By batch, height and width.
     recordings: HashMap<[usize; 3], Recording>,
@@ -58,6 +60,7 @@ impl TrainStep {
             ema,
             grads,
             pending: false,
+            output_grads: Vec::new(),
             session: Session::default(),
             recordings: HashMap::new(),
             mode: Mode::TRAIN,
@@ -132,10 +135,11 @@ impl TrainStep {
         self.session.forward(&recording.graph, &mut self.model.params, images, self.mode);
         let raw: Vec<&[f32]> = recording.graph.outputs().iter().map(|&v| self.session.value(v)).collect();
         let shapes = recording.head_shapes();
-        let mut output_grads: Vec<Vec<f32>> = shapes.iter().map(|s| vec![0.0; s.len()]).collect();
+        self.output_grads.resize_with(shapes.len(), Vec::new);
+        self.output_grads.iter_mut().zip(&shapes).for_each(|(grad, shape)| grad.resize(shape.len(), 0.0));
         let levels = levels(&self.model.head(), &shapes);
-        let parts = self.loss.compute(&raw, size[0], &levels, targets, Some(&mut output_grads), 1.0)?;
-        let output_grads: Vec<&[f32]> = output_grads.iter().map(Vec::as_slice).collect();
+        let parts = self.loss.compute(&raw, size[0], &levels, targets, Some(&mut self.output_grads), 1.0)?;
+        let output_grads: Vec<&[f32]> = self.output_grads.iter().map(Vec::as_slice).collect();
         self.session.backward(&recording.graph, &self.model.params, &mut self.grads, &output_grads);
         self.pending = true;
         Ok(parts)

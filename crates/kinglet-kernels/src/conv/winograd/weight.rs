@@ -10,7 +10,7 @@
 #![allow(clippy::cast_possible_truncation)]
 
 use super::{
-    A, A2, B, B2, G_NARROW, G_WIDE, KINDS, NARROW, PHASED, WEIGHTS, WIDE, Winograd, group, lanes, place, points,
+    A, A2, B, B2, G_NARROW, G_WIDE, Half, KINDS, NARROW, PHASED, WEIGHTS, WIDE, Winograd, group, lanes, place, points,
     product, side,
 };
 use crate::conv::plan::with_floats;
@@ -152,19 +152,19 @@ unsafe fn gradient_tile<S: Simd, const N: usize>(p: &Gradients) {
         // SAFETY: the caller's promise: the tile's `size` from `dy`, its points `step` apart at `g`.
         unsafe {
             let zero = S::splat(0.0);
-            let mut half = [[zero; 4]; N];
+            let mut half = Half::<S::V, N, 4>::new();
+            for x in p.size[1]..4 {
+                half.set_column(x, [zero; N]);
+            }
             for x in 0..p.size[1] {
                 let mut d = [zero; 4];
                 for y in 0..p.size[0] {
                     d[y] = load_n::<S>(p.dy.add(y * p.dy_step[0] + x * p.dy_step[1] + i), k);
                 }
-                let points = to_points::<S, N>(d);
-                for y in 0..N {
-                    half[y][x] = points[y];
-                }
+                half.set_column(x, to_points::<S, N>(d));
             }
-            for (y, row) in half.iter().enumerate() {
-                let points = to_points::<S, N>(*row);
+            for y in 0..N {
+                let points = to_points::<S, N>(half.row(y));
                 for (x, v) in points.iter().enumerate() {
                     store_n::<S>(p.g.add(place::<N>(y, x) * p.step + i), *v, k);
                 }
