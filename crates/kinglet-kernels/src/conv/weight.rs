@@ -34,6 +34,15 @@ const SWEEP: usize = 8;
 /// Rows that are read where they lie before the next group of columns: 64 rows of 64 columns are 16 KiB.
 const DIRECT_ROWS: usize = 64;
 
+/// Where products are added: rows `ld` floats apart.
+#[derive(Clone, Copy)]
+struct Sum {
+    c: *mut f32,
+    ld: usize,
+    /// What is there does not count.
+    begins: bool,
+}
+
 /// A task's work on one tile.
 struct Part<'a> {
     a: *const f32,
@@ -49,10 +58,7 @@ struct Part<'a> {
     pack_a: *mut f32,
     pack_b: *mut f32,
     /// Partial sum, `[c_out][ld]`.
-    c: *mut f32,
-    ld: usize,
-    /// The sum begins: what is in `c` does not count.
-    begins: bool,
+    sum: Sum,
     /// Distance between rows of the input and of `dy` where it is the same for all rows.
     uniform: Option<[usize; 2]>,
     /// Panels packed together.
@@ -133,7 +139,7 @@ unsafe fn part_kernel<S: Simd>(p: &Part<'_>) {
                 let (a, dy) = (a.add(done * a_step), dy.add(done * dy_step));
                 for g in 0..groups {
                     let end = (p.c_out - g * GROUP).min(GROUP);
-                    let sum = Sum { c: p.c.add(g * GROUP * p.ld), ld: p.ld, begins: p.begins && done == 0 };
+                    let sum = Sum { c: p.sum.c.add(g * GROUP * p.sum.ld), begins: p.sum.begins && done == 0, ..p.sum };
                     group::<S>(only, end, count, [a, dy.add(g * GROUP)], [a_step, dy_step], sum);
                 }
                 done += count;
@@ -153,23 +159,14 @@ unsafe fn part_kernel<S: Simd>(p: &Part<'_>) {
                 for g in 0..groups {
                     let end = (p.c_out - g * GROUP).min(GROUP);
                     let b = p.pack_b.add(g * rows * GROUP).cast_const();
-                    let c = p.c.add(g * GROUP * p.ld + 2 * panel * S::LANES);
-                    let sum = Sum { c, ld: p.ld, begins: p.begins };
+                    let c = p.sum.c.add(g * GROUP * p.sum.ld + 2 * panel * S::LANES);
+                    let sum = Sum { c, ..p.sum };
                     group::<S>(width, end, rows, [a, b], [width * S::LANES, GROUP], sum);
                 }
             }
             first = end;
         }
     }
-}
-
-/// Where products are added: rows `ld` floats apart.
-#[derive(Clone, Copy)]
-struct Sum {
-    c: *mut f32,
-    ld: usize,
-    /// What is there does not count.
-    begins: bool,
 }
 
 /// One panel times the `end` columns of a group.
@@ -338,7 +335,7 @@ pub(super) fn weight_gradient(plan: &Plan, x: &[f32], dy: &[f32], dweight: &mut 
             let first = tiles * row / rows;
             for tile in first..tiles * (row + 1) / rows {
                 // SAFETY: as above.
-                unsafe { add_tile(plan, tile, x, dy, &runs, panels.clone(), c, ld, tile == first) };
+                unsafe { add_tile(plan, tile, x, dy, &runs, panels.clone(), Sum { c, ld, begins: tile == first }) };
             }
         };
         if work < SMALL {
@@ -350,22 +347,11 @@ pub(super) fn weight_gradient(plan: &Plan, x: &[f32], dy: &[f32], dweight: &mut 
     });
 }
 
-/// Adds to the columns of some panels of a partial sum `c` what one tile contributes, or begins the sum with it.
+/// Adds to the columns of some panels of a partial sum what one tile contributes, or begins the sum with it.
 ///
 /// # Safety
-/// `c` has `c_out` rows of `ld` floats, nobody else uses these columns, and `dy` is the output's.
-#[allow(clippy::too_many_arguments)]
-unsafe fn add_tile(
-    plan: &Plan,
-    tile: usize,
-    x: &[f32],
-    dy: &[f32],
-    runs: &[Run],
-    panels: Range<usize>,
-    c: *mut f32,
-    ld: usize,
-    begins: bool,
-) {
+/// The sum has `c_out` rows, nobody else uses these columns, and `dy` is the output's.
+unsafe fn add_tile(plan: &Plan, tile: usize, x: &[f32], dy: &[f32], runs: &[Run], panels: Range<usize>, sum: Sum) {
     let (n, lanes) = (plan.p.c_out, lanes());
     with_scratch(|s| {
         let a = plan.load(tile, x, s);
@@ -383,9 +369,7 @@ unsafe fn add_tile(
             panels,
             pack_a: pack_a.as_mut_ptr(),
             pack_b: pack_b.as_mut_ptr(),
-            c,
-            ld,
-            begins,
+            sum,
             uniform: plan.uniform(),
             sweep: if plan.direct { SWEEP } else { 1 },
         };
@@ -406,8 +390,9 @@ pub(super) unsafe fn add_product(s: &ConvShape, x: &[f32], dz: &[f32], c: *mut f
     let plan = Plan::new(forward_problem(s, 0), row_target(s.c_out));
     let runs = runs(&plan, lanes());
     for tile in 0..plan.tiles() {
+        let sum = Sum { c, ld, begins: begins && tile == 0 };
         // SAFETY: the caller's promise.
-        unsafe { add_tile(&plan, tile, x, dz, &runs, 0..panel_count(ld / lanes()), c, ld, begins && tile == 0) };
+        unsafe { add_tile(&plan, tile, x, dz, &runs, 0..panel_count(ld / lanes()), sum) };
     }
 }
 
