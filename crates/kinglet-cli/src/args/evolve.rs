@@ -21,6 +21,7 @@ pub enum SchemeName {
     kinglet evolve --resume                   # goes on with the newest evolution\n\n\
     Results are saved to runs/evolve/exp, exp2, ...: hyp_evolve.yaml holds the best values, for `kinglet train --hyp`.\n\
     Every training counts, so few epochs from trained weights are usual. Ctrl-C stops and can be resumed.",
+    mut_arg("data", |arg| arg.help("A data.yaml, COCO .json, or a folder of VOC, CVAT, Roboflow, Label Studio or LabelImg")),
     // It shows one training; whoever knows it from there is told so.
     mut_arg("ui", |arg| arg.hide(true)),
     // Each training is measured once, after its last epoch, and leaves no weights.
