@@ -3,7 +3,7 @@
 //! Used where the history of a training is not what is drawn: studies over image sides, and evolutions.
 
 use crate::figure::{Figure, Paint};
-use crate::panel::{Panel, SMALL, Scale, legend, range, series};
+use crate::panel::{Panel, SMALL, Scale, fitted, legend, range, series};
 use crate::plots::Series;
 use kinglet_vision::text::text_width;
 
@@ -26,11 +26,23 @@ pub struct Chart {
     pub dots: bool,
 }
 
-/// The charts, in rows of `columns`; `title` says what the figure is.
+/// Widest name beside the charts, in pixels.
+const NAME: usize = 240;
+
+/// The charts, in rows of `columns`, and beside them the names of the series, which are those of the first chart;
+/// `title` says what the figure is.
 pub fn plot_charts(charts: &[Chart], columns: usize, title: &str) -> Figure {
     let columns = columns.clamp(1, charts.len().max(1));
     let rows = charts.len().div_ceil(columns).max(1);
-    let mut figure = Figure::new(columns * CELL.0, rows * CELL.1, title);
+    let all = charts.first().map_or(&[][..], |chart| &chart.series);
+    let named = all.iter().enumerate().filter(|(_, one)| !one.name.is_empty());
+    let names: Vec<(String, Paint)> = named.map(|(place, one)| (fitted(&one.name, NAME), series(place))).collect();
+    let widest = names.iter().map(|(name, _)| text_width(name, SMALL)).max().unwrap_or(0);
+    let beside = if names.len() > 1 { widest + 50 } else { 0 };
+    let mut figure = Figure::new(columns * CELL.0 + beside, rows * CELL.1, title);
+    if beside > 0 {
+        legend(&mut figure, (columns * CELL.0) as f32, 46.0, &names);
+    }
     for (i, chart) in charts.iter().enumerate() {
         let values = || chart.series.iter().flat_map(|series| series.points.iter());
         let panel = Panel {
@@ -52,21 +64,8 @@ pub fn plot_charts(charts: &[Chart], columns: usize, title: &str) -> Figure {
                 figure.dot(panel.place(point), width, series(place));
             }
         }
-        names(&mut figure, &panel, &chart.series);
     }
     figure
-}
-
-/// Names of the series, where there are several, at the foot: curves that rise leave room there.
-fn names(figure: &mut Figure, panel: &Panel, all: &[Series]) {
-    let named = all.iter().enumerate().filter(|(_, one)| !one.name.is_empty());
-    let named: Vec<(String, Paint)> = named.map(|(place, one)| (one.name.clone(), series(place))).collect();
-    if named.len() < 2 {
-        return;
-    }
-    let widest = named.iter().map(|(name, _)| text_width(name, SMALL)).max().unwrap_or(0) as f32 + 36.0;
-    let left = (panel.left + panel.width - widest).max(panel.left + 6.0);
-    legend(figure, left, panel.top + panel.height - 8.0 - 24.0 * named.len() as f32, &named);
 }
 
 #[cfg(test)]

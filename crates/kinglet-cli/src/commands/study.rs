@@ -232,25 +232,21 @@ fn points_table(points: &[Point]) -> String {
 
 /// mAP against time and against the side, a line for each of the weights.
 fn plot(studies: &[(String, Vec<Point>)]) -> Figure {
-    // Times rise to the corner where the legend would be; the other charts have it.
-    let chart = |title: &str, x_title: &str, named: bool, of: &dyn Fn(&Point) -> (f64, f64)| Chart {
+    let chart = |title: &str, x_title: &str, of: &dyn Fn(&Point) -> (f64, f64)| Chart {
         title: title.to_owned(),
         x_title: x_title.to_owned(),
         series: studies
             .iter()
-            .map(|(name, points)| Series {
-                name: if named { name.clone() } else { String::new() },
-                points: points.iter().map(of).collect(),
-            })
+            .map(|(name, points)| Series { name: name.clone(), points: points.iter().map(of).collect() })
             .collect(),
         dots: false,
     };
     let map = |p: &Point| p.validation.report.map50_95;
     plot_charts(
         &[
-            chart("mAP50-95 and time", "ms an image", true, &|p| (p.all_ms(), map(p))),
-            chart("mAP50-95 and image side", "pixels", true, &|p| (p.side as f64, map(p))),
-            chart("time and image side", "pixels", false, &|p| (p.side as f64, p.all_ms())),
+            chart("mAP50-95 and time", "ms an image", &|p| (p.all_ms(), map(p))),
+            chart("mAP50-95 and image side", "pixels", &|p| (p.side as f64, map(p))),
+            chart("time and image side", "pixels", &|p| (p.side as f64, p.all_ms())),
         ],
         3,
         "mAP and time over image sides",
