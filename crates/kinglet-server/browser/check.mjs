@@ -92,6 +92,8 @@ async function detect() {
   await page.keyboard.press("ArrowRight");
   assert.equal(await page.textContent("#conf-value"), "0.26");
   await page.click("#reset");
+  const cut = await page.$eval("#found", e => e.scrollWidth - e.clientWidth);
+  assert.ok(cut <= 0, `${cut} px of the table of detections are out of sight`);
   await look("detect");
   await page.setInputFiles("#file", { name: "words.txt", mimeType: "text/plain", buffer: Buffer.from("no picture") });
   await page.waitForFunction(() => document.querySelector("#status").className.includes("bad"));
