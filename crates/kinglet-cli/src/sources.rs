@@ -86,7 +86,7 @@ fn live_or_remote(source: &str) -> Result<Option<Input>, CliError> {
     if let (Ok(number), false) = (source.parse(), Path::new(source).exists()) {
         return Ok(Some(Input::camera(number)));
     }
-    if ["/dev/video", "/dev/v4l/"].iter().any(|folder| source.starts_with(folder)) || is_device(Path::new(source)) {
+    if ["/dev/video", "/dev/v4l/"].iter().any(|start| source.starts_with(start)) || is_device(Path::new(source)) {
         return Ok(Some(Input::Camera(source.to_owned())));
     }
     if words.first() == Some(&"screen") && !Path::new(source).exists() {
@@ -166,7 +166,7 @@ fn streams(inputs: Vec<Input>) -> Vec<Source> {
         let name = shown.split_once("://").map_or(&shown[..], |(_, rest)| rest);
         let name = ["/dev/v4l/by-id/", "/dev/v4l/by-path/", "/dev/"]
             .iter()
-            .find_map(|folder| name.strip_prefix(folder))
+            .find_map(|start| name.strip_prefix(start))
             .unwrap_or(name);
         let plain: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).take(STEM).collect();
         Source { path: PathBuf::from(&shown), stem: unique_stem(&plain, &mut taken), kind: Kind::Frames(input) }

@@ -82,4 +82,15 @@ mod tests {
         let count = |colour: &str| svg.matches(colour).count();
         assert_eq!((count("#0072b2"), count("#e69f00")), (4, 2), "{svg}");
     }
+
+    #[test]
+    fn names_of_several_series_stand_once_beside_the_charts() {
+        let named = |name: &str| Series { name: name.into(), points: vec![(0.0, 0.0), (1.0, 1.0)] };
+        let chart = |series| Chart { title: "t".into(), x_title: "x".into(), series, dots: false };
+        let drawn = |charts: &[Chart]| plot_charts(charts, 2, "two").to_svg();
+        let [one, two] = [vec![named("first")], vec![named("first"), named("second")]].map(chart);
+        assert!(!drawn(&[one.clone(), one]).contains(">first<"));
+        let svg = drawn(&[two.clone(), two]);
+        assert_eq!((svg.matches(">first<").count(), svg.matches(">second<").count()), (1, 1), "{svg}");
+    }
 }

@@ -422,7 +422,7 @@ pub fn backward(
 fn add_taps(partial: &[f32], c: usize, taps: usize, dweight: &mut [f32]) {
     /// Channels that are summed together.
     const SOME: usize = 16;
-    parallel_chunks_mut(dweight, SOME * taps.max(1), |block, kernels| {
+    parallel_chunks_mut(dweight, SOME * taps, |block, kernels| {
         let (first, count) = (block * SOME, kernels.len() / taps);
         for tap in 0..taps {
             let mut sums = [0.0f64; SOME];
