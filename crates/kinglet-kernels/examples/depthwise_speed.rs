@@ -44,9 +44,9 @@ fn layer(c: usize, side: usize, kernel: usize, stride: usize, batch: usize) {
     let act = best(|| depthwise::forward_act(&s, &x, &weight, None, Activation::HardSwish, &mut y));
     let input = best(|| {
         let dx = InputGradient { values: &mut dx, accumulate: false, sums: None };
-        depthwise::backward(&s, Rows::Whole(&x), &weight, &y, None, Some(dx));
+        depthwise::backward(&s, Rows::Whole(&x), &weight, Rows::Whole(&y), None, Some(dx));
     });
-    let gradient = best(|| depthwise::backward(&s, Rows::Whole(&x), &weight, &y, Some(&mut dweight), None));
+    let gradient = best(|| depthwise::backward(&s, Rows::Whole(&x), &weight, Rows::Whole(&y), Some(&mut dweight), None));
     println!(
         "depthwise {kernel}x{kernel} s{stride}, {c} channels at {side}, batch {batch}: forward {forward:.2} \
          (with sums {with_stats:.2}, with h-swish {act:.2}), dX {input:.2}, dW {gradient:.2} ms"

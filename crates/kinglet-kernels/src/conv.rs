@@ -282,7 +282,7 @@ pub fn conv_backward_input(s: &ConvShape, weight: &[f32], dy: &[f32], dx: &mut [
     s.check(dx.len(), weight.len(), dy.len());
     if s.is_depthwise() {
         let dx = InputGradient { values: dx, accumulate, sums: None };
-        return depthwise::backward(s, Rows::Whole(&[]), weight, dy, None, Some(dx));
+        return depthwise::backward(s, Rows::Whole(&[]), weight, Rows::Whole(dy), None, Some(dx));
     }
     if let Some(t) = winograd::transposed(s) {
         return winograd::forward(&t, dy, &winograd::transpose(s, weight), None, dx, accumulate);
@@ -320,7 +320,7 @@ pub fn conv_backward_input(s: &ConvShape, weight: &[f32], dy: &[f32], dx: &mut [
 pub fn conv_backward_weight(s: &ConvShape, x: &[f32], dy: &[f32], dweight: &mut [f32]) {
     s.check(x.len(), dweight.len(), dy.len());
     if s.is_depthwise() {
-        return depthwise::backward(s, Rows::Whole(x), &[], dy, Some(dweight), None);
+        return depthwise::backward(s, Rows::Whole(x), &[], Rows::Whole(dy), Some(dweight), None);
     }
     if winograd::pays(s) {
         return winograd::weight_gradient(s, x, dy, dweight);

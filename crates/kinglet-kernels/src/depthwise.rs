@@ -88,12 +88,13 @@ impl Axis {
         Self { runs, input_step, tap_step: (stride / common) as isize, phase: stride, advance: 1 }
     }
 
-    /// The inputs that outputs `range` read, where runs go forward.
+    /// The inputs that outputs `range` read.
     fn reads(&self, range: Range<usize>) -> Range<usize> {
         let runs = || self.runs[range.clone()].iter().filter(|run| run.count > 0);
-        let end = |run: &Run| run.input + (run.count - 1) * self.input_step.unsigned_abs() + 1;
-        match (runs().map(|run| run.input).min(), runs().map(end).max()) {
-            (Some(first), Some(end)) => first..end,
+        let last = |run: &Run| run.input.wrapping_add_signed((run.count - 1) as isize * self.input_step);
+        let ends = || runs().flat_map(|run| [run.input, last(run)]);
+        match (ends().min(), ends().max()) {
+            (Some(first), Some(last)) => first..last + 1,
             _ => 0..0,
         }
     }
@@ -215,9 +216,8 @@ struct Strip<'a> {
 }
 
 impl<'a> Strip<'a> {
-    fn new(x: Rows<'a>, s: &ConvShape, image: usize) -> Self {
-        let [height, width] = s.input;
-        Strip { x, first: image * height * width, width, c: s.c_in, have: 0..0 }
+    fn new(x: Rows<'a>, [height, width]: [usize; 2], c: usize, image: usize) -> Self {
+        Strip { x, first: image * height * width, width, c, have: 0..0 }
     }
 
     /// Where line 0 of the image would lie, of which only lines `want` may be read.
@@ -249,7 +249,7 @@ impl<'a> Strip<'a> {
 /// Runs every task on its lines; with `stats`, returns the channel sums of the output and of its square.
 fn run(s: &ConvShape, g: &Gather<'_>, x: Rows<'_>, y: &mut [f32], stats: bool) -> [Vec<f64>; 2] {
     let ([height, width], c) = (s.output, s.c_in);
-    check_rows(s, x);
+    check_rows(x, s.input_len());
     assert_eq!(y.len(), s.output_len(), "depthwise: length of y");
     let [rows, step] = cut(s, x);
     let blocks = height.div_ceil(rows);
@@ -258,7 +258,7 @@ fn run(s: &ConvShape, g: &Gather<'_>, x: Rows<'_>, y: &mut [f32], stats: bool) -
     parallel_for(s.batch * blocks, |task| {
         let (image, first) = (task / blocks, task % blocks * rows);
         let last = (first + rows).min(height);
-        let mut strip = Strip::new(x, s, image);
+        let mut strip = Strip::new(x, s.input, c, image);
         with_scratch(|[buffer, ..]| {
             for at in (first..last).step_by(step) {
                 let here = at..(at + step).min(last);
@@ -274,9 +274,9 @@ fn run(s: &ConvShape, g: &Gather<'_>, x: Rows<'_>, y: &mut [f32], stats: bool) -
     sum_tasks(&partial, c)
 }
 
-fn check_rows(s: &ConvShape, x: Rows<'_>) {
-    if let Rows::Whole(x) = x {
-        assert_eq!(x.len(), s.input_len(), "depthwise: length of x");
+fn check_rows(rows: Rows<'_>, len: usize) {
+    if let Rows::Whole(rows) = rows {
+        assert_eq!(rows.len(), len, "depthwise: length of x or dy");
     }
 }
 
@@ -347,22 +347,22 @@ pub fn backward(
     s: &ConvShape,
     x: Rows<'_>,
     weight: &[f32],
-    dy: &[f32],
+    dy: Rows<'_>,
     dweight: Option<&mut [f32]>,
     dx: Option<InputGradient<'_>>,
 ) {
     check(s);
     assert!(dx.is_none() || weight.len() == s.weight_len(), "depthwise: length of the weight");
-    assert_eq!(dy.len(), s.output_len(), "depthwise: length of dy");
+    check_rows(dy, s.output_len());
     assert!(dweight.as_ref().is_none_or(|d| d.len() == s.weight_len()), "depthwise: length of the weight's gradient");
     assert!(dx.as_ref().is_none_or(|d| d.values.len() == s.input_len()), "depthwise: length of dx");
-    if dy.is_empty() {
+    if s.output_len() == 0 {
         return dx.into_iter().filter(|dx| !dx.accumulate).for_each(|dx| dx.values.fill(0.0));
     }
-    let ([height, width], c, taps) = (s.output, s.c_in, s.kernel[0] * s.kernel[1]);
+    let (height, c, taps) = (s.output[0], s.c_in, s.kernel[0] * s.kernel[1]);
     let plan = dweight.is_some().then(|| WeightPlan::new(s));
     if plan.is_some() {
-        check_rows(s, x);
+        check_rows(x, s.input_len());
     }
     let gather = dx.as_ref().map(|dx| {
         let epilogue = Epilogue { bias: None, accumulate: dx.accumulate, activation: Activation::Identity };
@@ -383,21 +383,27 @@ pub fn backward(
     parallel_for(tasks, |task| {
         let (image, first) = (task / blocks, task % blocks * rows);
         let last = (first + rows).min(height);
-        let mut strip = Strip::new(x, s, image);
+        let mut strip = Strip::new(x, s.input, c, image);
+        let mut dy_strip = Strip::new(dy, s.output, c, image);
         for at in (first..last).step_by(step) {
             let here = at..(at + step).min(last);
-            // SAFETY: each task has its own sums, and its own lines of `dx`; the lengths were checked above.
-            unsafe {
-                let dy = dy.as_ptr().add(image * height * width * c);
-                if let Some(plan) = &plan {
-                    with_scratch(|[buffer, ..]| {
+            let (start, end) = (lines(at), lines(here.end));
+            // The gradient of the weights reads these rows of `dy`, that of the input some around them too.
+            let around = gather.as_ref().map_or(0..0, |gather| gather.rows.reads(start..end));
+            let wanted = match around.is_empty() {
+                true => here.clone(),
+                false => here.start.min(around.start)..here.end.max(around.end),
+            };
+            with_scratch(|[buffer, dy_buffer, _]| {
+                let dy = dy_strip.lines(wanted, dy_buffer);
+                // SAFETY: each task has its own sums, and its own lines of `dx`; the lengths were checked above.
+                unsafe {
+                    if let Some(plan) = &plan {
                         let x = strip.lines(reads.reads(here.clone()), buffer);
                         weight_rows(plan, x, dy, at, here.len(), partial_out.get().add(task * taps * c));
-                    });
-                }
-                if let Some(gather) = &gather {
+                    }
+                    let Some(gather) = &gather else { return };
                     let [size_h, size_w] = s.input;
-                    let (start, end) = (lines(at), lines(here.end));
                     let dx = out.get().add(image * size_h * size_w * c);
                     gather_rows(gather, dy, dx, start, end - start, std::ptr::null_mut());
                     if let Some(add) = add {
@@ -406,7 +412,7 @@ pub fn backward(
                         add(pixels, dx, std::slice::from_raw_parts_mut(parts_out.get().add(task * len), len));
                     }
                 }
-            }
+            });
         }
     });
     if let Some(dweight) = dweight {

@@ -95,6 +95,8 @@ fn every_kernel_agrees_with_the_reference_on_every_instruction_set() {
             close(&out, y, 1e-5, &name);
             let (mut strips, mut strip_stats) = (vec![f32::NAN; y.len()], ChannelStats::default());
             let computed = |r: Range<usize>, to: &mut [f32]| to.copy_from_slice(&x[r.start * s.c_in..r.end * s.c_in]);
+            let dy_computed =
+                |r: Range<usize>, to: &mut [f32]| to.copy_from_slice(&dy[r.start * s.c_in..r.end * s.c_in]);
             forward(s, Rows::Computed(&computed), weight, Some(bias), &mut strips, Some(&mut strip_stats));
             assert!(strips == out, "{name}: strips");
             for ch in 0..s.c_in {
@@ -112,7 +114,8 @@ fn every_kernel_agrees_with_the_reference_on_every_instruction_set() {
             close(&out, &want, 1e-5, &name);
             let mut got = vec![f32::NAN; dx.len()];
             for (times, accumulate) in [(1.0, false), (2.0, true)] {
-                for x in [Rows::Whole(x), Rows::Computed(&computed)] {
+                let wholes = [Rows::Whole(x), Rows::Whole(dy)];
+                for [x, dy] in [wholes, [Rows::Computed(&computed), Rows::Computed(&dy_computed)]] {
                     let mut got_dw = vec![0.5; dw.len()];
                     let before = got.clone();
                     let (mut totals, mut rows) = (vec![0.0; s.c_in], std::sync::Mutex::new(0));
@@ -152,7 +155,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
         let computed = |r: Range<usize>, to: &mut [f32]| to.copy_from_slice(&x[r.start * 24..r.end * 24]);
         forward(&s, Rows::Computed(&computed), &weight, None, &mut y, Some(&mut stats));
         let to = InputGradient { values: &mut dx, accumulate: false, sums: None };
-        backward(&s, Rows::Computed(&computed), &weight, &dy, Some(&mut dw), Some(to));
+        backward(&s, Rows::Computed(&computed), &weight, Rows::Whole(&dy), Some(&mut dw), Some(to));
         let sums = stats.sum.iter().chain(&stats.sum_sq).map(|&v| v as f32);
         y.into_iter().chain(dx).chain(dw).chain(sums).collect()
     });

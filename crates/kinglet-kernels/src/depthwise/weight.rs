@@ -47,7 +47,7 @@ unsafe fn weight_kernel<S: Simd>(
             // SAFETY: runs and segments stay inside `x`, `dy` and the sums by their construction.
             unsafe {
                 let x = x.wrapping_add(down.input * line + across.input * c);
-                let dy = dy.add((row * s.output[1] + segment.output) * c);
+                let dy = dy.wrapping_add((row * s.output[1] + segment.output) * c);
                 let sums = sums.add((down.tap * s.kernel[1] + across.tap) * c);
                 if down.count == 3 && across.count == 3 {
                     weight_tile::<S, 3, 3>(steps, x, dy, sums);
@@ -79,7 +79,7 @@ dispatch!(
     /// Adds to `[taps, c]` sums what output rows `first..first + rows` of one image contribute.
     ///
     /// # Safety
-    /// `x` and `dy` are the image's input and output gradient; of `x` only the lines that these rows read are touched.
+    /// `x` and `dy` are the image's input and output gradient, of which only the lines that these rows read are touched.
     pub(super) fn weight_rows(p: &WeightPlan<'_>, x: *const f32, dy: *const f32, first: usize, rows: usize,
     sums: *mut f32) = weight_kernel);
 

@@ -191,7 +191,7 @@ impl Operation for ConvUnit {
             });
             let affine = cx.grads.pair(norm.weight, norm.bias).into();
             let norm = batchnorm::Gradient::new(&sums, cx.shape.rows(), moments, self.activation, affine);
-            if self.is_pointwise() && bias.is_none() {
+            if self.takes_rows(0, cx.input_shapes) && bias.is_none() {
                 gradient = Some(norm);
             } else {
                 norm.rows_in_place(cx.kept, dy);
@@ -220,9 +220,6 @@ impl Operation for ConvUnit {
         let (z, dy, c) = (&*cx.kept, &*dy, self.c_out);
         cx.inputs[0].with_rows(|x| {
             InputGrad::with(dx, |dx| {
-                if s.is_depthwise() {
-                    return depthwise::backward(&s, x, weight, dy, dweight, dx);
-                }
                 let dz_rows = |range: Range<usize>, dz: &mut [f32]| {
                     let range = range.start * c..range.end * c;
                     if let Some(gradient) = &gradient {
@@ -230,6 +227,9 @@ impl Operation for ConvUnit {
                     }
                 };
                 let dz = if gradient.is_some() { Rows::Computed(&dz_rows) } else { Rows::Whole(dy) };
+                if s.is_depthwise() {
+                    return depthwise::backward(&s, x, weight, dz, dweight, dx);
+                }
                 pointwise::backward(self.size(&s), x, dz, weight, dweight, dx);
             });
         });
