@@ -6,7 +6,7 @@
 
 What Kinglet does otherwise, and what that is worth, can be read off:
 
-* `--half`: every layer's result is rounded to half precision.
+* `--half`: in half precision, as YOLOv5's `val.run` does by default, on a processor too.
 * `--ties`: images of equal ratio of sides, which decide on the shape of their batch, in the order of their paths (as in
   Kinglet), or as NumPy's unstable sorting leaves them (as in YOLOv5; it depends on the processor).
 
@@ -34,13 +34,13 @@ class Network:
 
     def __init__(self, file, half):
         self.graph = onnx.load(file).graph
-        self.round = (lambda x: x.half().float()) if half else (lambda x: x)
+        self.kind = torch.float16 if half else torch.float32
         tensors = {t.name: torch.from_numpy(numpy_helper.to_array(t).copy()) for t in self.graph.initializer}
-        self.weights = {n: self.round(t) if t.dtype == torch.float32 else t for n, t in tensors.items()}
+        self.weights = {n: t.to(self.kind) if t.is_floating_point() else t for n, t in tensors.items()}
 
     @torch.no_grad()
     def __call__(self, images):
-        values, sigmoids, heads = dict(self.weights, images=self.round(images)), {}, []
+        values, sigmoids, heads = dict(self.weights, images=images.to(self.kind) / 255), {}, []
         for node in self.graph.node:
             # The file's own decoding stands at its end.
             if any(name.startswith("decode.") for name in [*node.input, *node.output]):
@@ -71,18 +71,17 @@ class Network:
                 result = functional.interpolate(values[inputs[0]], scale_factor=2, mode="nearest")
             else:
                 raise SystemExit(f"{node.op_type} ({node.output[0]}) is not among YOLOv5n's operators")
-            values[node.output[0]] = self.round(result)
+            values[node.output[0]] = result
         return torch.cat([self.decode(head, level) for level, head in enumerate(heads)], 1).numpy()
 
     def decode(self, head, level):
-        r = self.round
         n, _, h, w = head.shape
-        y = r(head.view(n, 3, -1, h, w).permute(0, 1, 3, 4, 2).sigmoid())
+        y = head.view(n, 3, -1, h, w).permute(0, 1, 3, 4, 2).sigmoid()
         rows, columns = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
-        grid = torch.stack((columns, rows), -1) - 0.5
-        xy = r(r(r(y[..., :2] * 2) + grid) * 2 ** (level + 3))
-        anchors = torch.tensor(ANCHORS[level]).float().view(1, 3, 1, 1, 2)
-        wh = r(r(r(y[..., 2:4] * 2) ** 2) * anchors)
+        grid = torch.stack((columns, rows), -1).to(self.kind) - 0.5
+        xy = (y[..., :2] * 2 + grid) * 2 ** (level + 3)
+        anchors = torch.tensor(ANCHORS[level]).to(self.kind).view(1, 3, 1, 1, 2)
+        wh = (y[..., 2:4] * 2) ** 2 * anchors
         return torch.cat((xy, wh, y[..., 4:]), -1).flatten(1, 3)
 
 
@@ -118,9 +117,8 @@ def overlaps(a, b):
     return common / (area(a)[:, None] + area(b)[None] - common + 1e-7)
 
 
-def suppressed(rows, pad, scale, size, kind):
+def suppressed(rows, pad, scale, size):
     """Boxes in pixels of the file, scores and classes, best first."""
-    rows = rows.astype(kind)
     rows = rows[rows[:, 4] > CONF]
     scores = rows[:, 5:] * rows[:, 4:5]
     boxes = np.concatenate([rows[:, :2] - rows[:, 2:4] / 2, rows[:, :2] + rows[:, 2:4] / 2], 1)
@@ -184,7 +182,7 @@ def main():
     parser.add_argument("--half", action="store_true")
     parser.add_argument("--ties", choices=["path", "numpy"], default="path")
     args = parser.parse_args()
-    network, kind = Network(args.onnx, args.half), np.float16 if args.half else np.float32
+    network = Network(args.onnx, args.half)
     files = sorted(args.images.iterdir())
     images = [cv2.imread(str(file)) for file in files]
     ratios = np.array([image.shape[0] / image.shape[1] for image in images])
@@ -193,10 +191,10 @@ def main():
     for start in range(0, len(order), BATCH):
         batch = order[start : start + BATCH]
         boxed = [letterbox(images[i], shapes[i]) for i in batch]
-        output = network(torch.from_numpy(np.stack([b[0] for b in boxed]).astype(np.float32) / 255))
+        output = network(torch.from_numpy(np.stack([b[0] for b in boxed])))
         for i, rows, (_, pad, scale) in zip(batch, output, boxed):
             size = np.array(images[i].shape[1::-1])
-            boxes, score, label = suppressed(rows, pad, scale, size, kind)
+            boxes, score, label = suppressed(rows, pad, scale, size)
             text = Path(str(files[i]).replace("/images/", "/labels/")).with_suffix(".txt")
             lines = np.unique(np.loadtxt(text, ndmin=2), axis=0) if text.exists() and text.stat().st_size else np.zeros((0, 5))
             corners = np.concatenate([lines[:, 1:3] - lines[:, 3:] / 2, lines[:, 1:3] + lines[:, 3:] / 2], 1)

@@ -46,7 +46,8 @@ fn layer(c: usize, side: usize, kernel: usize, stride: usize, batch: usize) {
         let dx = InputGradient { values: &mut dx, accumulate: false, sums: None };
         depthwise::backward(&s, Rows::Whole(&x), &weight, Rows::Whole(&y), None, Some(dx));
     });
-    let gradient = best(|| depthwise::backward(&s, Rows::Whole(&x), &weight, Rows::Whole(&y), Some(&mut dweight), None));
+    let gradient =
+        best(|| depthwise::backward(&s, Rows::Whole(&x), &weight, Rows::Whole(&y), Some(&mut dweight), None));
     println!(
         "depthwise {kernel}x{kernel} s{stride}, {c} channels at {side}, batch {batch}: forward {forward:.2} \
          (with sums {with_stats:.2}, with h-swish {act:.2}), dX {input:.2}, dW {gradient:.2} ms"

@@ -91,7 +91,7 @@ fn detection(args: DetectionBench, printer: &Printer) -> Result<ExitCode, CliErr
         None => CliError::input(error),
     })?;
     let picture = picture.image;
-    let setting = Setting::measure();
+    let mut setting = Setting::measure();
     let recording = chosen.model.record(batch, size).map_err(CliError::input)?;
     let macs: u64 = recording.graph.nodes().iter().map(|node| node.macs).sum();
     if !chosen.trained {
@@ -117,6 +117,7 @@ fn detection(args: DetectionBench, printer: &Printer) -> Result<ExitCode, CliErr
     } else {
         Vec::new()
     };
+    setting.measure_again();
     let share = setting.share(2.0 * macs as f64, times[2].median());
     let images_per_s = batch as f64 * 1e3 / times[4].median().max(1e-9);
     let memory = peak_rss_mb();

@@ -74,7 +74,7 @@ pub fn run(args: TrainBench, printer: &Printer) -> Result<ExitCode, CliError> {
     let chosen = choose(&args.model, Some(DEFAULT_MODEL), printer)?;
     let size = size(&[args.imgsz], &chosen, printer);
     let batch = drawn_batch(args.batch_size, size, chosen.model.spec.nc);
-    let setting = Setting::measure();
+    let mut setting = Setting::measure();
     let hyp = Hyp::default();
     let mut step = TrainStep::with_sgd(chosen.model, &hyp, size[0]);
     let work = flops(step.recording(batch.size)?);
@@ -102,6 +102,7 @@ pub fn run(args: TrainBench, printer: &Printer) -> Result<ExitCode, CliError> {
             updates.push(all - middle);
         }
     }
+    setting.measure_again();
     let timings = step.session().timings().to_vec();
     let share = setting.share(work, times.median());
     let (memory, n) = (peak_rss_mb(), args.batch_size);
