@@ -180,7 +180,7 @@ fn sum_tasks(partial: &[f32], c: usize) -> [Vec<f64>; 2] {
     total
 }
 
-/// Values of the lines that a task works on at a time, 256 KiB: they stay in the second-level cache.
+/// Values of the lines of one step of a task, 256 KiB: they stay in the second-level cache.
 const STRIP: usize = 64 * 1024;
 /// Steps of a task whose lines are computed in one go: the more, the fewer are moved from one strip to the next. With one
 /// alone a training step took 1 % more.
