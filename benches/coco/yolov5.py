@@ -6,7 +6,7 @@
 
 What Kinglet does otherwise, and what that is worth, can be read off:
 
-* `--half`: in half precision, as YOLOv5's `val.run` does by default, on a processor too.
+* `--half`: network and scores in half precision.
 * `--ties`: images of equal ratio of sides, which decide on the shape of their batch, in the order of their paths (as in
   Kinglet), or as NumPy's unstable sorting leaves them (as in YOLOv5; it depends on the processor).
 

@@ -181,6 +181,7 @@ impl Operation for ConvUnit {
             dr.add(dy);
         }
         let bias = self.bias.filter(|&b| cx.grads.wanted(b));
+        let by_rows = self.takes_rows(0, cx.input_shapes);
         let mut gradient = None;
         if let Some(norm) = &self.norm {
             let moments = cx.notes.moments.by_channel();
@@ -191,7 +192,7 @@ impl Operation for ConvUnit {
             });
             let affine = cx.grads.pair(norm.weight, norm.bias).into();
             let norm = batchnorm::Gradient::new(&sums, cx.shape.rows(), moments, self.activation, affine);
-            if self.takes_rows(0, cx.input_shapes) && bias.is_none() {
+            if by_rows && bias.is_none() {
                 gradient = Some(norm);
             } else {
                 norm.rows_in_place(cx.kept, dy);
@@ -208,7 +209,7 @@ impl Operation for ConvUnit {
         if dweight.is_none() && dx.is_none() {
             return;
         }
-        if !self.takes_rows(0, cx.input_shapes) {
+        if !by_rows {
             if let Some(dweight) = dweight {
                 conv_backward_weight(&s, cx.inputs[0].whole(), dy, dweight);
             }
