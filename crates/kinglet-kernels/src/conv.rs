@@ -23,6 +23,7 @@ pub(crate) use plan::with_floats;
 use plan::{Axis, Plan, Problem};
 use run::{Epilogue, Job, row_target, run};
 pub(crate) use weight::ProductSums;
+use winograd::Kernels;
 
 /// The geometry of a two-dimensional convolution, NHWC.
 ///
@@ -228,7 +229,7 @@ pub fn conv_forward(
         return depthwise::forward(s, Rows::Whole(x), weight, bias, y, stats);
     }
     if winograd::pays(s) {
-        winograd::forward(s, x, weight, bias, y, false);
+        winograd::forward(s, x, Kernels::new(s, weight), bias, y, false);
         if let Some(stats) = stats {
             *stats = batchnorm::channel_stats(y, s.c_out);
         }
@@ -285,7 +286,7 @@ pub fn conv_backward_input(s: &ConvShape, weight: &[f32], dy: &[f32], dx: &mut [
         return depthwise::backward(s, Rows::Whole(&[]), weight, Rows::Whole(dy), None, Some(dx));
     }
     if let Some(t) = winograd::transposed(s) {
-        return winograd::forward(&t, dy, &winograd::transpose(s, weight), None, dx, accumulate);
+        return winograd::forward(&t, dy, Kernels::transposed(s, weight), None, dx, accumulate);
     }
     let group_weights = s.weight_len() / s.groups;
     let area = s.kernel[0] * s.kernel[1];
@@ -367,18 +368,41 @@ pub fn conv_backward_bias(s: &ConvShape, dy: &[f32], dbias: &mut [f32]) {
     dbias.iter_mut().zip(total).for_each(|(d, t)| *d += t as f32);
 }
 
-/// A chunk of a 1x1 convolution's rows, with packed weights; its channel sums replace what `stats` held.
-pub(crate) fn forward_rows(
-    s: &ConvShape,
-    x: &[f32],
-    w: &PackedConv,
-    bias: Option<&[f32]>,
-    y: &mut [f32],
-    stats: Option<(&mut [f64], &mut [f64])>,
-) {
-    s.check(x.len(), s.weight_len(), y.len());
-    assert!(s.is_pointwise() && w.key == PackedConv::key(s) && w.lanes == gemm::lanes(), "weights packed for {s:?}");
-    forward_group(forward_problem(s, 0), &w.data, x, bias, Activation::Identity, y, stats);
+/// The weights of a 1x1 convolution, `[c_out, c_in]` or transposed, packed into floats that the caller has.
+pub(crate) struct PackedRows<'a>(&'a [f32]);
+
+impl<'a> PackedRows<'a> {
+    /// Floats that the weights of `s` take.
+    pub fn len(s: &ConvShape) -> usize {
+        packed_len(&forward_problem(s, 0), gemm::lanes())
+    }
+
+    /// Packs `weight` for the instruction set in use.
+    pub fn new(s: &ConvShape, weight: &[f32], transposed: bool, floats: &'a mut [f32]) -> PackedRows<'a> {
+        debug_assert!(s.is_pointwise(), "{s:?}");
+        assert_eq!(weight.len(), s.weight_len(), "weight length of {s:?}");
+        let strides = if transposed {
+            WeightStrides { column: 1, channel: s.c_out, kernel: s.kernel }
+        } else {
+            forward_strides(s)
+        };
+        pack(&forward_problem(s, 0), weight, strides, gemm::lanes(), floats);
+        PackedRows(floats)
+    }
+
+    /// `y = x * weight^T + bias` for some rows; their channel sums replace what `stats` held.
+    pub fn multiply(
+        &self,
+        s: &ConvShape,
+        x: &[f32],
+        bias: Option<&[f32]>,
+        y: &mut [f32],
+        stats: Option<(&mut [f64], &mut [f64])>,
+    ) {
+        s.check(x.len(), s.weight_len(), y.len());
+        assert_eq!(self.0.len(), PackedRows::len(s), "weights packed for another convolution than {s:?}");
+        forward_group(forward_problem(s, 0), self.0, x, bias, Activation::Identity, y, stats);
+    }
 }
 
 /// Weights packed once, for inference.
@@ -401,16 +425,6 @@ impl PackedConv {
             assert_eq!(weight.len(), s.weight_len(), "weight length of {s:?}");
             return PackedConv { key: PackedConv::key(s), lanes: gemm::lanes(), data: weight.into() };
         }
-        PackedConv::with_strides(s, weight, forward_strides(s))
-    }
-
-    /// Packs the transposed weight `[c_in, c_out]` of a 1x1 convolution.
-    pub(crate) fn transposed(s: &ConvShape, weight: &[f32]) -> PackedConv {
-        debug_assert!(s.is_pointwise(), "{s:?}");
-        PackedConv::with_strides(s, weight, WeightStrides { column: 1, channel: s.c_out, kernel: s.kernel })
-    }
-
-    fn with_strides(s: &ConvShape, weight: &[f32], strides: WeightStrides) -> PackedConv {
         assert_eq!(weight.len(), s.weight_len(), "weight length of {s:?}");
         let (key, lanes) = (PackedConv::key(s), gemm::lanes());
         let len = packed_len(&forward_problem(s, 0), lanes);
@@ -418,7 +432,7 @@ impl PackedConv {
         let group_weights = s.weight_len() / s.groups;
         for g in 0..s.groups {
             let weight = &weight[g * group_weights..(g + 1) * group_weights];
-            pack(&forward_problem(s, g), weight, strides, lanes, &mut data[g * len..(g + 1) * len]);
+            pack(&forward_problem(s, g), weight, forward_strides(s), lanes, &mut data[g * len..(g + 1) * len]);
         }
         PackedConv { key, lanes, data }
     }

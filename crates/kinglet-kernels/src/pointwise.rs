@@ -8,10 +8,10 @@
 //! Shapes: `x` `[rows, c_in]`, `z`, `dz` `[rows, c_out]`, weight `[c_out, c_in]`. Chunks are cut by size alone, and what
 //! they add up to is added in their order.
 
-use crate::conv::{ChannelStats, PackedConv, ProductSums, conv_forward_packed, forward_rows, with_floats};
+use crate::ConvShape;
+use crate::conv::{ChannelStats, PackedRows, ProductSums, with_floats};
 use crate::rows::{InputGradient, Rows, grown, with_scratch};
 use crate::threads::{SendPtr, parallel_for};
-use crate::{Activation, ConvShape};
 use std::ops::Range;
 
 /// Rows and channels of a 1x1 convolution.
@@ -71,23 +71,25 @@ pub fn forward(
     }
     let chunk = s.chunk();
     let chunks = s.rows.div_ceil(chunk);
-    let packed = PackedConv::new(&s.conv(chunk), weight);
     let mut partial = vec![0.0f64; if stats.is_some() { chunks * 2 * s.c_out } else { 0 }];
     let (out, sums, wanted) = (SendPtr(z.as_mut_ptr()), SendPtr(partial.as_mut_ptr()), stats.is_some());
-    parallel_for(chunks, |i| {
-        with_scratch(|[x_rows, ..]| {
-            let range = s.range(chunk, i);
-            // SAFETY: chunks of rows do not overlap, and the length was checked above.
-            let z =
-                unsafe { std::slice::from_raw_parts_mut(out.get().add(range.start * s.c_out), range.len() * s.c_out) };
-            let conv = s.conv(range.len());
-            let x = x.get(range, s.c_in, x_rows);
-            let stats = wanted.then(|| {
-                // SAFETY: every chunk has its own sums.
-                let to = unsafe { std::slice::from_raw_parts_mut(sums.get().add(i * 2 * s.c_out), 2 * s.c_out) };
-                to.split_at_mut(s.c_out)
+    with_floats(PackedRows::len(&s.conv(chunk)), |floats| {
+        let packed = PackedRows::new(&s.conv(chunk), weight, false, floats);
+        parallel_for(chunks, |i| {
+            with_scratch(|[x_rows, ..]| {
+                let range = s.range(chunk, i);
+                let len = range.len() * s.c_out;
+                // SAFETY: chunks of rows do not overlap, and the length was checked above.
+                let z = unsafe { std::slice::from_raw_parts_mut(out.get().add(range.start * s.c_out), len) };
+                let conv = s.conv(range.len());
+                let x = x.get(range, s.c_in, x_rows);
+                let stats = wanted.then(|| {
+                    // SAFETY: every chunk has its own sums.
+                    let to = unsafe { std::slice::from_raw_parts_mut(sums.get().add(i * 2 * s.c_out), 2 * s.c_out) };
+                    to.split_at_mut(s.c_out)
+                });
+                packed.multiply(&conv, x, bias, z, stats);
             });
-            forward_rows(&conv, x, &packed, bias, z, stats);
         });
     });
     if let Some(stats) = stats {
@@ -118,50 +120,51 @@ pub fn backward(
     let tasks = chunks.min(TASKS);
     // The gradient of the input is the product with the transposed weights.
     let back = Size { rows: s.rows, c_in: s.c_out, c_out: s.c_in };
-    let packed = dx.is_some().then(|| PackedConv::transposed(&back.conv(chunk), weight));
-    let accumulate = dx.as_ref().is_some_and(|d| d.accumulate);
+    let packed_len = if dx.is_some() { PackedRows::len(&back.conv(chunk)) } else { 0 };
+    let partial_len = if dweight.is_some() { tasks * ProductSums::part_len(s.c_out, s.c_in) } else { 0 };
+    let (wants_dx, accumulate) = (dx.is_some(), dx.as_ref().is_some_and(|d| d.accumulate));
     let (values, row_sums) = dx.map_or((Default::default(), None), |d| (d.values, d.sums));
     let (add, len) = row_sums.as_ref().map_or((None, 0), |sums| (Some(sums.add), sums.totals.len()));
     let mut parts = vec![0.0f64; tasks * len];
     let (out, parts_out) = (SendPtr(values.as_mut_ptr()), SendPtr(parts.as_mut_ptr()));
-    let work = |products: Option<&ProductSums<'_>>, task: usize| {
-        with_scratch(|[x_rows, dz_rows, dx_rows]| {
-            let first = chunks * task / tasks;
-            for i in first..chunks * (task + 1) / tasks {
-                let range = s.range(chunk, i);
-                let dz = dz.get(range.clone(), s.c_out, dz_rows);
-                if let Some(products) = products {
-                    let x = x.get(range.clone(), s.c_in, x_rows);
-                    // SAFETY: every task has its own part.
-                    unsafe { products.add(task, &s.conv(range.len()), x, dz, i == first) };
+    with_floats(packed_len + partial_len, |floats| {
+        let (floats, partial) = floats.split_at_mut(packed_len);
+        let packed = wants_dx.then(|| PackedRows::new(&back.conv(chunk), weight, true, floats));
+        let products = dweight.is_some().then(|| ProductSums::new(partial, s.c_out, s.c_in));
+        parallel_for(tasks, |task| {
+            with_scratch(|[x_rows, dz_rows, dx_rows]| {
+                let first = chunks * task / tasks;
+                for i in first..chunks * (task + 1) / tasks {
+                    let range = s.range(chunk, i);
+                    let dz = dz.get(range.clone(), s.c_out, dz_rows);
+                    if let Some(products) = &products {
+                        let x = x.get(range.clone(), s.c_in, x_rows);
+                        // SAFETY: every task has its own part.
+                        unsafe { products.add(task, &s.conv(range.len()), x, dz, i == first) };
+                    }
+                    let Some(packed) = &packed else { continue };
+                    let len_dx = range.len() * s.c_in;
+                    // SAFETY: chunks of rows do not overlap; the length was checked above.
+                    let dx = unsafe { std::slice::from_raw_parts_mut(out.get().add(range.start * s.c_in), len_dx) };
+                    let conv = back.conv(range.len());
+                    if accumulate {
+                        let part = grown(dx_rows, len_dx);
+                        packed.multiply(&conv, dz, None, part, None);
+                        dx.iter_mut().zip(part).for_each(|(dx, part)| *dx += *part);
+                    } else {
+                        packed.multiply(&conv, dz, None, dx, None);
+                    }
+                    if let Some(add) = add {
+                        // SAFETY: every task has its own sums.
+                        add(range, dx, unsafe { std::slice::from_raw_parts_mut(parts_out.get().add(task * len), len) });
+                    }
                 }
-                let Some(packed) = &packed else { continue };
-                let len_dx = range.len() * s.c_in;
-                // SAFETY: chunks of rows do not overlap; the length was checked above.
-                let dx = unsafe { std::slice::from_raw_parts_mut(out.get().add(range.start * s.c_in), len_dx) };
-                let conv = back.conv(range.len());
-                if accumulate {
-                    let part = grown(dx_rows, len_dx);
-                    conv_forward_packed(&conv, dz, packed, None, Activation::Identity, part);
-                    dx.iter_mut().zip(part).for_each(|(dx, part)| *dx += *part);
-                } else {
-                    conv_forward_packed(&conv, dz, packed, None, Activation::Identity, dx);
-                }
-                if let Some(add) = add {
-                    // SAFETY: every task has its own sums.
-                    add(range, dx, unsafe { std::slice::from_raw_parts_mut(parts_out.get().add(task * len), len) });
-                }
-            }
+            });
         });
-    };
-    match dweight {
-        Some(dweight) => with_floats(tasks * ProductSums::part_len(s.c_out, s.c_in), |partial| {
-            let products = ProductSums::new(partial, s.c_out, s.c_in);
-            parallel_for(tasks, |task| work(Some(&products), task));
+        if let (Some(products), Some(dweight)) = (products, dweight) {
             products.finish(dweight);
-        }),
-        None => parallel_for(tasks, |task| work(None, task)),
-    }
+        }
+    });
     if let Some(sums) = row_sums {
         sums.finish(&parts);
     }

@@ -19,6 +19,9 @@ pub(crate) struct WeightStrides {
     pub kernel: [usize; 2],
 }
 
+/// Channels whose packed rows stay in the first-level cache while one column after the other is written.
+const CHANNELS: usize = 64;
+
 /// Floats of the packed weights of `p`.
 pub(crate) fn packed_len(p: &Problem, lanes: usize) -> usize {
     let k = p.axes[0].taps.len() * p.axes[1].taps.len() * p.c_in;
@@ -53,10 +56,13 @@ pub(crate) fn pack(p: &Problem, weight: &[f32], s: WeightStrides, lanes: usize, 
                         let from = &tap[c * s.channel + column * s.column..];
                         row[..exist].iter_mut().zip(from.iter().step_by(s.column)).for_each(|(o, w)| *o = *w);
                     }
-                } else {
+                    continue;
+                }
+                for (block, rows) in rows.chunks_mut(CHANNELS * width).enumerate() {
                     for j in 0..exist {
-                        let from = tap[(column + j) * s.column..].iter().step_by(s.channel);
-                        rows[j..].iter_mut().step_by(width).zip(from).for_each(|(o, w)| *o = *w);
+                        let from = &tap[(column + j) * s.column + block * CHANNELS * s.channel..];
+                        let to = rows[j..].iter_mut().step_by(width);
+                        to.zip(from.iter().step_by(s.channel)).for_each(|(o, w)| *o = *w);
                     }
                 }
             }

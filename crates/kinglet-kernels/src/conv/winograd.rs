@@ -17,21 +17,22 @@
 // The points and their powers are exact in f32.
 #![allow(clippy::cast_possible_truncation)]
 
+mod pack;
 mod weight;
 
 use std::mem::MaybeUninit;
-use std::sync::OnceLock;
 
+use super::forward_problem;
 use super::gemm::{Tile, gemm_tile, lanes, panel_count};
 use super::plan::{Plan, Scratch, with_floats, with_scratch};
-use super::{PackedConv, forward_problem};
 use crate::elementwise::{load_n, store_n};
 use crate::infer::finish::finish;
 use crate::simd::Simd;
 use crate::threads::{SendPtr, parallel_for};
-use crate::vectorise::{Vectorise, vectorise};
 use crate::{Activation, ConvShape, dispatch};
 
+pub use pack::WinogradWeights;
+pub(crate) use pack::{Kernels, Packed};
 pub(crate) use weight::weight_gradient;
 
 /// Different weights of the points of one dimension, and of a tile.
@@ -113,82 +114,6 @@ const G_NARROW: [[f64; 3]; KINDS] = {
         [0.0, 0.0, 1.0],
     ]
 };
-
-/// Transformed and packed weights.
-#[derive(Debug, Clone)]
-pub struct WinogradWeights {
-    side: usize,
-    /// By kind of the point, rows first.
-    kinds: Vec<PackedConv>,
-}
-
-impl WinogradWeights {
-    /// From `[c_out, c_in, 3, 3]`.
-    ///
-    /// # Panics
-    /// If `weight` has another length than the shape says.
-    pub fn new(s: &ConvShape, weight: &[f32]) -> WinogradWeights {
-        assert_eq!(weight.len(), s.weight_len(), "weight length of {s:?}");
-        let (len, product) = (s.c_out * s.c_in, product(s, 1));
-        let matrix = if side(s) == NARROW { &G_NARROW } else { &G_WIDE };
-        let rows: Vec<OnceLock<[PackedConv; KINDS]>> = (0..KINDS).map(|_| OnceLock::new()).collect();
-        // A row of kinds at a time, so that a large layer needs little memory beside the result.
-        parallel_for(KINDS, |y| {
-            let mut row = vec![0.0f32; KINDS * len];
-            vectorise(RowOfKinds { weight, matrix, y, row: &mut row });
-            let packed = std::array::from_fn(|x| PackedConv::new(&product, &row[x * len..(x + 1) * len]));
-            assert!(rows[y].set(packed).is_ok(), "each row of kinds is made once");
-        });
-        let kinds = rows.into_iter().filter_map(OnceLock::into_inner).flatten().collect();
-        WinogradWeights { side: side(s), kinds }
-    }
-
-    /// Bytes held.
-    pub fn bytes(&self) -> usize {
-        self.kinds.iter().map(PackedConv::bytes).sum()
-    }
-}
-
-/// Row `y` of the transformed weights, `G W G^T`: `[KINDS, c_out * c_in]`.
-struct RowOfKinds<'a> {
-    weight: &'a [f32],
-    matrix: &'a [[f64; 3]; KINDS],
-    y: usize,
-    row: &'a mut [f32],
-}
-
-impl Vectorise for RowOfKinds<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        /// Kernels that are transformed together.
-        const LANES: usize = 8;
-        let (g, len) = (&self.matrix[self.y], self.weight.len() / 9);
-        for (block, kernels) in self.weight.chunks(9 * LANES).enumerate() {
-            let mut taps = [[0.0f64; LANES]; 9];
-            for (lane, kernel) in kernels.chunks_exact(9).enumerate() {
-                for (tap, &w) in taps.iter_mut().zip(kernel) {
-                    tap[lane] = f64::from(w);
-                }
-            }
-            let mut half = [[0.0f64; LANES]; 3];
-            for x in 0..3 {
-                for lane in 0..LANES {
-                    half[x][lane] = g[0] * taps[x][lane] + g[1] * taps[3 + x][lane] + g[2] * taps[6 + x][lane];
-                }
-            }
-            for (kind, g) in self.row.chunks_exact_mut(len).zip(self.matrix) {
-                let mut values = [0.0f32; LANES];
-                for lane in 0..LANES {
-                    values[lane] = (g[0] * half[0][lane] + g[1] * half[1][lane] + g[2] * half[2][lane]) as f32;
-                }
-                let to = &mut kind[block * LANES..][..kernels.len() / 9];
-                to.copy_from_slice(&values[..to.len()]);
-            }
-        }
-    }
-}
 
 /// The matrix product of `tiles` points.
 fn product(s: &ConvShape, tiles: usize) -> ConvShape {
@@ -284,12 +209,6 @@ impl Winograd {
         Winograd { s: *s, plan, grid, tiles: s.batch * grid[0] * grid[1], mode: Mode::of(s) }
     }
 
-    /// Whether these are weights for such a convolution.
-    pub fn fits(&self, weights: &WinogradWeights) -> bool {
-        let key = PackedConv::key(&product(&self.s, 1));
-        weights.side == side(&self.s) && weights.kinds.iter().all(|p| p.key == key)
-    }
-
     /// Computes the output.
     ///
     /// # Safety
@@ -297,8 +216,8 @@ impl Winograd {
     ///
     /// # Panics
     /// If the instruction set changed since the weights were packed.
-    pub unsafe fn run(&self, weights: &WinogradWeights, maps: &Maps) {
-        assert_eq!(weights.kinds[0].lanes, lanes(), "weights packed for another instruction set");
+    pub unsafe fn run(&self, weights: Packed<'_>, maps: &Maps) {
+        assert_eq!(weights.lanes, lanes(), "weights packed for another instruction set");
         let (c_in, c_out, points) = (self.s.c_in, self.s.c_out, points(&self.s));
         match self.mode {
             Mode::Apart { tiles } => parallel_for(self.tiles.div_ceil(tiles), |task| {
@@ -413,7 +332,7 @@ impl Winograd {
     #[allow(clippy::too_many_arguments)]
     unsafe fn multiply(
         &self,
-        weights: &WinogradWeights,
+        weights: Packed<'_>,
         kind: usize,
         panels: std::ops::Range<usize>,
         count: usize,
@@ -434,7 +353,7 @@ impl Winograd {
                 a_off: &s.a_off,
                 y: m.add(first * count * n),
                 y_off: &s.y_off,
-                b: weights.kinds[kind].data.as_ptr(),
+                b: weights.kind(kind).as_ptr(),
                 k,
                 n,
                 segments: &self.plan.segments,
@@ -497,15 +416,23 @@ pub(crate) fn pays(s: &ConvShape) -> bool {
 }
 
 /// `y = conv(x) + bias`, or `y += conv(x) + bias` with `accumulate`, with weights that were not transformed before.
-pub(crate) fn forward(s: &ConvShape, x: &[f32], weight: &[f32], bias: Option<&[f32]>, y: &mut [f32], accumulate: bool) {
-    s.check(x.len(), weight.len(), y.len());
-    let weights = WinogradWeights::new(s, weight);
+pub(crate) fn forward(
+    s: &ConvShape,
+    x: &[f32],
+    kernels: Kernels<'_>,
+    bias: Option<&[f32]>,
+    y: &mut [f32],
+    accumulate: bool,
+) {
+    s.check(x.len(), s.weight_len(), y.len());
     let mut padded = vec![0.0; s.c_out.next_multiple_of(lanes())];
     if let Some(bias) = bias {
         padded[..s.c_out].copy_from_slice(bias);
     }
     let y = y.as_mut_ptr();
-    with_floats(Winograd::work_len(s), |work| {
+    with_floats(Packed::len(s) + Winograd::work_len(s), |floats| {
+        let (weights, work) = floats.split_at_mut(Packed::len(s));
+        let weights = Packed::new(s, kernels, weights);
         let maps = Maps {
             x: x.as_ptr(),
             x_ld: s.c_in,
@@ -518,7 +445,7 @@ pub(crate) fn forward(s: &ConvShape, x: &[f32], weight: &[f32], bias: Option<&[f
             work: work.as_mut_ptr(),
         };
         // SAFETY: the lengths are those of the shape, and `y` is borrowed for this call.
-        unsafe { Winograd::new(s).run(&weights, &maps) };
+        unsafe { Winograd::new(s).run(weights, &maps) };
     });
 }
 
@@ -530,18 +457,6 @@ pub(crate) fn transposed(s: &ConvShape) -> Option<ConvShape> {
     let padding = s.padding.map(|p| 2 - p);
     let t = ConvShape::new(s.batch, s.output, s.c_out, s.c_in, [3, 3], [1, 1], padding, s.dilation, s.groups);
     pays(&t).then_some(t)
-}
-
-/// The weights of the [`transposed`] convolution: taps turned by half a turn, channels exchanged.
-pub(crate) fn transpose(s: &ConvShape, weight: &[f32]) -> Vec<f32> {
-    let mut turned = vec![0.0; weight.len()];
-    for (o, kernels) in weight.chunks_exact(9 * s.c_in).enumerate() {
-        for (i, kernel) in kernels.chunks_exact(9).enumerate() {
-            let to = &mut turned[(i * s.c_out + o) * 9..][..9];
-            to.iter_mut().zip(kernel.iter().rev()).for_each(|(to, &from)| *to = from);
-        }
-    }
-    turned
 }
 
 /// One dimension of the input's transform, B^T.

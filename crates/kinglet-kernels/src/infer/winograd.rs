@@ -50,7 +50,7 @@ impl Winograd {
     ) -> Winograd {
         assert!(Winograd::suits(s) && x.c == s.c_in && y.c == s.c_out, "convolution: channels of {s:?}");
         let inner = winograd::Winograd::new(s);
-        assert!(inner.fits(&weights), "weights of another convolution");
+        assert!(weights.fit(s), "weights of another convolution");
         assert_eq!(bias.len(), s.c_out.next_multiple_of(lanes()), "convolution: length of the padded bias");
         let [x_rows, y_rows] = [s.input, s.output].map(|[h, w]| s.batch * h * w);
         check_apart("convolution", &x, x_rows, &y, y_rows);
@@ -91,7 +91,7 @@ impl Winograd {
                 activation: self.activation,
                 work: base.add(self.work),
             };
-            self.inner.run(&self.weights, &maps);
+            self.inner.run(self.weights.packed(), &maps);
         }
     }
 }
