@@ -98,6 +98,9 @@ pub unsafe trait Simd: Copy {
     unsafe fn splat(x: f32) -> Self::V;
     unsafe fn load(p: *const f32) -> Self::V;
     unsafe fn store(p: *mut f32, v: Self::V);
+    /// Asks for the cache line of `p`, which need not be readable. Nothing where the instruction set cannot.
+    #[inline(always)]
+    unsafe fn prefetch(_p: *const f32) {}
     /// Loads `n <= LANES` floats, zero elsewhere.
     unsafe fn load_partial(p: *const f32, n: usize) -> Self::V;
     /// Stores the first `n <= LANES` lanes.
@@ -287,6 +290,10 @@ mod x86 {
             unsafe { _mm256_loadu_ps(p) }
         }
         #[inline(always)]
+        unsafe fn prefetch(p: *const f32) {
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+        }
+        #[inline(always)]
         unsafe fn store(p: *mut f32, v: __m256) {
             unsafe { _mm256_storeu_ps(p, v) }
         }
@@ -365,6 +372,10 @@ mod x86 {
         #[inline(always)]
         unsafe fn load(p: *const f32) -> __m512 {
             unsafe { _mm512_loadu_ps(p) }
+        }
+        #[inline(always)]
+        unsafe fn prefetch(p: *const f32) {
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
         }
         #[inline(always)]
         unsafe fn store(p: *mut f32, v: __m512) {

@@ -187,6 +187,15 @@ unsafe fn micro<S: Simd, const MR: usize, const NV: usize>(m: &mut Micro<'_>, le
     // SAFETY: the caller's promise on the fields; rows at and past `left` are never addressed.
     unsafe {
         m.rows = left.min(MR);
+        // Outputs to come: where little is summed up, a tile takes less time than a line takes from memory.
+        if left >= 3 * MR {
+            for r in 0..MR {
+                let y = m.y.add(*m.y_off.add(2 * MR + r));
+                for v in 0..NV {
+                    S::prefetch(y.add(v * S::LANES));
+                }
+            }
+        }
         let mut acc = [[S::splat(0.0); NV]; MR];
         if m.load {
             for r in 0..MR {
