@@ -95,6 +95,12 @@ impl Split {
     }
 }
 
+/// Rows of `c` channels that make up a block: sums taken by blocks are those of the whole.
+pub(crate) fn block_rows(c: usize) -> usize {
+    let split = Split::new(0, c);
+    split.rows * split.fold
+}
+
 /// Values over which one chain of `f32` sums runs: 16 KiB, so that the second group of channels finds them in L1.
 const CHAIN: usize = 4096;
 

@@ -3,10 +3,11 @@
 //! Shapes: `x` `[n, h, w, c]`, `y` `[n, oh, ow, c]`. Padding counts as minus infinity. Among equal values the first in
 //! row-major order wins, as in PyTorch; a NaN never wins (in PyTorch it does). Oracle: `reference/pooling.rs`.
 
-use crate::dispatch;
 use crate::elementwise::{for_each_block_mut, load_n, rows_per_chunk, store_n};
+use crate::rows::InputGradient;
 use crate::simd::Simd;
 use crate::threads::{SendPtr, parallel_for};
+use crate::{batchnorm, dispatch};
 
 /// The geometry of a max pooling with a square window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -203,21 +204,35 @@ pub fn global_avg_pool(x: &[f32], [n, hw, c]: [usize; 3], y: &mut [f32]) {
 ///
 /// # Panics
 /// If the lengths do not fit.
-pub fn global_avg_pool_backward(dy: &[f32], [n, hw, c]: [usize; 3], dx: &mut [f32], accumulate: bool) {
+pub fn global_avg_pool_backward(dy: &[f32], [n, hw, c]: [usize; 3], dx: InputGradient<'_>) {
+    let InputGradient { values: dx, accumulate, sums } = dx;
     assert_eq!(dx.len(), n * hw * c, "global average pooling: length of dx");
     assert_eq!(dy.len(), n * c, "global average pooling: length of dy");
     if dx.is_empty() {
         return;
     }
     let share = 1.0 / hw as f32;
-    for_each_block_mut(dx, rows_per_chunk(c) * c, |start, dx| {
+    let rows = batchnorm::block_rows(c);
+    let (add, len) = sums.as_ref().map_or((None, 0), |sums| (Some(sums.add), sums.totals.len()));
+    let mut parts = vec![0.0f64; (n * hw).div_ceil(rows) * len];
+    let parts_out = SendPtr(parts.as_mut_ptr());
+    for_each_block_mut(dx, rows * c, |start, dx| {
+        let first = start / c;
         for (row, dx) in dx.chunks_exact_mut(c).enumerate() {
-            let dy = &dy[(start / c + row) / hw * c..][..c];
+            let dy = &dy[(first + row) / hw * c..][..c];
             for (dx, dy) in dx.iter_mut().zip(dy) {
                 *dx = if accumulate { *dx + dy * share } else { dy * share };
             }
         }
+        if let Some(add) = add {
+            // SAFETY: every block has its own sums.
+            let sums = unsafe { std::slice::from_raw_parts_mut(parts_out.get().add(first / rows * len), len) };
+            add(first..first + dx.len() / c, dx, sums);
+        }
     });
+    if let Some(sums) = sums {
+        sums.finish(&parts);
+    }
 }
 
 #[cfg(test)]
@@ -225,6 +240,8 @@ mod tests {
     use super::*;
     use crate::elementwise::tests::{close, each_isa, random, same_bits};
     use crate::reference::pooling as reference;
+    use crate::rows::RowSums;
+    use std::ops::Range;
 
     fn shapes() -> Vec<PoolShape> {
         let mut list = Vec::new();
@@ -302,12 +319,23 @@ mod tests {
             let mut y = vec![f32::NAN; n * c];
             global_avg_pool(&x, [n, hw, c], &mut y);
             close(&y, &want, 1e-5, "mean");
-            let mut dx = vec![f32::NAN; x.len()];
-            global_avg_pool_backward(&y, [n, hw, c], &mut dx, false);
             let share = |i: usize| y[i / (hw * c) * c + i % c] / hw as f32;
-            close(&dx, &(0..x.len()).map(share).collect::<Vec<_>>(), 1e-6, "gradient");
-            global_avg_pool_backward(&y, [n, hw, c], &mut dx, true);
-            close(&dx, &(0..x.len()).map(|i| 2.0 * share(i)).collect::<Vec<_>>(), 1e-6, "gradient, accumulated");
+            let mut dx = vec![f32::NAN; x.len()];
+            for (accumulate, times) in [(false, 1.0), (true, 2.0)] {
+                let mut totals = vec![0.0; c];
+                let add = |range: Range<usize>, rows: &[f32], sums: &mut [f64]| {
+                    assert_eq!(rows.len(), range.len() * c);
+                    let rows = rows.chunks_exact(c);
+                    rows.for_each(|row| sums.iter_mut().zip(row).for_each(|(sum, &v)| *sum += f64::from(v)));
+                };
+                let sums = Some(RowSums { add: &add, totals: &mut totals });
+                global_avg_pool_backward(&y, [n, hw, c], InputGradient { values: &mut dx, accumulate, sums });
+                close(&dx, &(0..x.len()).map(|i| times * share(i)).collect::<Vec<_>>(), 1e-6, "gradient");
+                for (ch, total) in totals.into_iter().enumerate() {
+                    let want: f64 = dx.iter().skip(ch).step_by(c).map(|&v| f64::from(v)).sum();
+                    assert!((total - want).abs() < 1e-9, "{total} instead of {want}");
+                }
+            }
         }
     }
 }

@@ -6,9 +6,10 @@
 
 use super::{Operation, take_inputs};
 use crate::rows::{Input, RowsContext};
-use crate::session::{BackwardContext, ForwardContext, Mode};
+use crate::session::{BackwardContext, ForwardContext, InputGrad, Mode};
 use crate::{Activation, ParamId, Shape, ShapeError};
 use kinglet_kernels::conv::{conv_backward_bias, conv_backward_input, conv_backward_weight, conv_forward};
+use kinglet_kernels::rows::InputGradient;
 use kinglet_kernels::threads::{SendPtr, parallel_chunks_mut};
 use kinglet_kernels::{ConvShape, activation, elementwise, pooling, rows};
 use std::ops::Range;
@@ -79,6 +80,10 @@ impl Operation for SqueezeExcite {
     }
 
     fn takes_rows(&self, _position: usize, _inputs: &[Shape]) -> bool {
+        true
+    }
+
+    fn finishes_rows(&self, _position: usize, _inputs: &[Shape]) -> bool {
         true
     }
 
@@ -165,7 +170,11 @@ impl Operation for SqueezeExcite {
             conv_backward_bias(&down, &dhidden, cx.grads.get_mut(self.reduce[1]));
         }
         conv_backward_input(&down, cx.params.get(self.reduce[0]), &dhidden, &mut dgate, false);
-        pooling::global_avg_pool_backward(&dgate, dims, dx, true);
+        InputGrad::with(cx.input_grads[0].as_mut(), |dx| {
+            if let Some(dx) = dx {
+                pooling::global_avg_pool_backward(&dgate, dims, InputGradient { accumulate: true, ..dx });
+            }
+        });
     }
 }
 
