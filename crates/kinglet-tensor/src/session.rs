@@ -7,6 +7,7 @@ use crate::timing::Stopwatch;
 use crate::{Graph, OpTiming, ParamId, Params, Pass, Shape, Var};
 use kinglet_kernels::elementwise;
 use kinglet_kernels::rows::{InputGradient, RowSums};
+use kinglet_kernels::threads::parallel_chunks_mut;
 use std::ops::Range;
 use std::time::Instant;
 
@@ -175,7 +176,7 @@ impl Gradients {
 
     /// Sets all to zero.
     pub fn clear(&mut self) {
-        self.values.iter_mut().for_each(|v| v.fill(0.0));
+        parallel_chunks_mut(&mut self.values, 1, |_, one| one[0].fill(0.0));
     }
 }
 

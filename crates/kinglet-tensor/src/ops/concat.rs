@@ -63,8 +63,10 @@ impl Operation for Concat {
     }
 }
 
-/// Rows that are computed before they are put into place: their inputs stay in the cache.
+/// Floats of a task.
 const CHUNK: usize = 64 * 1024;
+/// Floats that are computed before they are put into place: they and their inputs stay in the first-level cache.
+const STEP: usize = 2 * 1024;
 
 fn join(inputs: &[Input<'_>], shapes: &[Shape], range: Range<usize>, output: &mut [f32], to: Shape) {
     let mut offset = 0;
@@ -74,12 +76,17 @@ fn join(inputs: &[Input<'_>], shapes: &[Shape], range: Range<usize>, output: &mu
                 copy_channels_into(&x[range.start * shape.c..range.end * shape.c], shape.c, output, to.c, offset);
             }
             _ => {
-                let rows = (CHUNK / shape.c).max(1);
+                let (rows, step) = ((CHUNK / shape.c).max(1), (STEP / shape.c).max(1));
                 parallel_chunks_mut(output, rows * to.c, |i, part| {
-                    let first = range.start + i * rows;
-                    let mut x_rows = vec![0.0; part.len() / to.c * shape.c];
-                    x.copy_rows(first..first + part.len() / to.c, shape.c, &mut x_rows);
-                    copy_channels_into(&x_rows, shape.c, part, to.c, offset);
+                    let mut buffer = vec![0.0; step * shape.c];
+                    let mut first = range.start + i * rows;
+                    for part in part.chunks_mut(step * to.c) {
+                        let len = part.len() / to.c;
+                        let x_rows = &mut buffer[..len * shape.c];
+                        x.copy_rows(first..first + len, shape.c, x_rows);
+                        copy_channels_into(x_rows, shape.c, part, to.c, offset);
+                        first += len;
+                    }
                 });
             }
         }
