@@ -14,7 +14,7 @@
 
 mod weight;
 
-use crate::conv::ChannelStats;
+use crate::conv::{ChannelStats, with_floats};
 use crate::elementwise::{load_n, store_n};
 use crate::rows::{InputGradient, Rows, grown, with_scratch};
 use crate::simd::Simd;
@@ -375,54 +375,61 @@ pub fn backward(
     let [rows, step] = cut(s, x);
     let blocks = height.div_ceil(rows);
     let tasks = s.batch * blocks;
-    let mut partial = vec![0.0f32; if plan.is_some() { tasks * taps * c } else { 0 }];
+    let partial_len = if plan.is_some() { taps * c } else { 0 };
     let (values, row_sums) = dx.map_or((Default::default(), None), |dx| (dx.values, dx.sums));
     let (add, len) = row_sums.as_ref().map_or((None, 0), |sums| (Some(sums.add), sums.totals.len()));
     let mut parts = vec![0.0f64; tasks * len];
-    let out = SendPtr(values.as_mut_ptr());
-    let (partial_out, parts_out) = (SendPtr(partial.as_mut_ptr()), SendPtr(parts.as_mut_ptr()));
+    let (out, parts_out) = (SendPtr(values.as_mut_ptr()), SendPtr(parts.as_mut_ptr()));
     // Lines of `dx` that go with the output rows before `row`.
     let lines = |row: usize| if row == height { s.input[0] } else { (row * s.stride[0]).min(s.input[0]) };
-    parallel_for(tasks, |task| {
-        let (image, first) = (task / blocks, task % blocks * rows);
-        let last = (first + rows).min(height);
-        let mut strip = Strip::new(x, s.input, c, image);
-        let mut dy_strip = Strip::new(dy, s.output, c, image);
-        with_scratch(|[buffer, dy_buffer, _]| {
-            for at in (first..last).step_by(STEPS * step) {
-                let here = at..(at + STEPS * step).min(last);
-                // The gradient of the weights reads these rows of `dy`, that of the input some around them too.
-                let around = |gather: &Gather<'_>| gather.rows.reads(lines(here.start)..lines(here.end));
-                let wanted = match gather.as_ref().map(around) {
-                    Some(around) if !around.is_empty() => here.start.min(around.start)..here.end.max(around.end),
-                    _ => here.clone(),
-                };
-                let dy = dy_strip.lines(wanted, dy_buffer);
-                let x = if plan.is_some() { strip.lines(reads.reads(here.clone()), buffer) } else { std::ptr::null() };
-                for row in here.clone().step_by(step) {
-                    let end_row = (row + step).min(here.end);
-                    // SAFETY: each task has its own sums, and its own lines of `dx`; the lengths were checked above.
-                    unsafe {
-                        if let Some(plan) = &plan {
-                            weight_rows(plan, x, dy, row, end_row - row, partial_out.get().add(task * taps * c));
-                        }
-                        let Some(gather) = &gather else { continue };
-                        let ([size_h, size_w], start, end) = (s.input, lines(row), lines(end_row));
-                        let dx = out.get().add(image * size_h * size_w * c);
-                        gather_rows(gather, dy, dx, start, end - start, std::ptr::null_mut());
-                        if let Some(add) = add {
-                            let pixels = (image * size_h + start) * size_w..(image * size_h + end) * size_w;
-                            let dx = std::slice::from_raw_parts(dx.add(start * size_w * c), pixels.len() * c);
-                            add(pixels, dx, std::slice::from_raw_parts_mut(parts_out.get().add(task * len), len));
+    with_floats(tasks * partial_len, |partial| {
+        let partial_out = SendPtr(partial.as_mut_ptr());
+        parallel_for(tasks, |task| {
+            let (image, first) = (task / blocks, task % blocks * rows);
+            let last = (first + rows).min(height);
+            let mut strip = Strip::new(x, s.input, c, image);
+            let mut dy_strip = Strip::new(dy, s.output, c, image);
+            // SAFETY: each task has its own sums.
+            let partial =
+                unsafe { std::slice::from_raw_parts_mut(partial_out.get().add(task * partial_len), partial_len) };
+            partial.fill(0.0);
+            with_scratch(|[buffer, dy_buffer, _]| {
+                for at in (first..last).step_by(STEPS * step) {
+                    let here = at..(at + STEPS * step).min(last);
+                    // The gradient of the weights reads these rows of `dy`, that of the input some around them too.
+                    let around = |gather: &Gather<'_>| gather.rows.reads(lines(here.start)..lines(here.end));
+                    let wanted = match gather.as_ref().map(around) {
+                        Some(around) if !around.is_empty() => here.start.min(around.start)..here.end.max(around.end),
+                        _ => here.clone(),
+                    };
+                    let dy = dy_strip.lines(wanted, dy_buffer);
+                    let x =
+                        if plan.is_some() { strip.lines(reads.reads(here.clone()), buffer) } else { std::ptr::null() };
+                    for row in here.clone().step_by(step) {
+                        let end_row = (row + step).min(here.end);
+                        // SAFETY: each task has its own lines of `dx`; the lengths were checked above.
+                        unsafe {
+                            if let Some(plan) = &plan {
+                                weight_rows(plan, x, dy, row, end_row - row, partial.as_mut_ptr());
+                            }
+                            let Some(gather) = &gather else { continue };
+                            let ([size_h, size_w], start, end) = (s.input, lines(row), lines(end_row));
+                            let dx = out.get().add(image * size_h * size_w * c);
+                            gather_rows(gather, dy, dx, start, end - start, std::ptr::null_mut());
+                            if let Some(add) = add {
+                                let pixels = (image * size_h + start) * size_w..(image * size_h + end) * size_w;
+                                let dx = std::slice::from_raw_parts(dx.add(start * size_w * c), pixels.len() * c);
+                                add(pixels, dx, std::slice::from_raw_parts_mut(parts_out.get().add(task * len), len));
+                            }
                         }
                     }
                 }
-            }
+            });
         });
+        if let Some(dweight) = dweight {
+            add_taps(partial, c, taps, dweight);
+        }
     });
-    if let Some(dweight) = dweight {
-        add_taps(&partial, c, taps, dweight);
-    }
     if let Some(sums) = row_sums {
         sums.finish(&parts);
     }

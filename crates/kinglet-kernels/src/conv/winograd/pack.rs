@@ -122,11 +122,16 @@ impl Vectorise for Panel<'_> {
                         for lane in 0..LANES {
                             values[lane] = (g[0] * half[0][lane] + g[1] * half[1][lane] + g[2] * half[2][lane]) as f32;
                         }
-                        let to = (y * KINDS + x) * self.step + channel * self.width + at;
                         // SAFETY: the panel has `width` floats for each channel of each kind, and this task alone
                         // writes those of its channels.
-                        unsafe { std::slice::from_raw_parts_mut(self.out.get().add(to), len) }
-                            .copy_from_slice(&values[..len]);
+                        unsafe {
+                            let to = self.out.get().add((y * KINDS + x) * self.step + channel * self.width + at);
+                            if len == LANES {
+                                to.cast::<[f32; LANES]>().write(values);
+                            } else {
+                                to.copy_from_nonoverlapping(values.as_ptr(), len);
+                            }
+                        }
                     }
                 }
             }
