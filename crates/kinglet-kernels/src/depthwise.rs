@@ -618,6 +618,10 @@ unsafe fn vector_kernel<S: Simd, const N: usize, const ADVANCE: usize, const T: 
 ) {
     // SAFETY: the caller's promise: `k` channels from `i` of every place.
     unsafe {
+        // The outputs of the next tile, which are lines of as many pixels: no stream that the processor would foresee.
+        for t in T..2 * T {
+            S::prefetch(y.wrapping_add(t * s.output + i));
+        }
         let mut acc = [S::splat(0.0); T];
         if let Some(bias) = g.epilogue.bias {
             acc = [load_n::<S>(bias.as_ptr().add(i), k); T];
