@@ -269,6 +269,17 @@ pub fn parallel_for(tasks: usize, f: impl Fn(usize) + Sync) {
     }
 }
 
+/// How many times as long threads take as if they shared the work evenly: `whole` tasks of one length, then one of
+/// `last` of it, or none. The mean for two and four threads; no result depends on it.
+pub(crate) fn imbalance(whole: usize, last: f64) -> f64 {
+    let of = |threads: usize| {
+        // The shorter task goes to a thread that has one less.
+        let ahead = if whole.is_multiple_of(threads) { last } else { 1.0 };
+        ((whole / threads) as f64 + ahead) * threads as f64 / (whole as f64 + last)
+    };
+    f64::midpoint(of(2), of(4))
+}
+
 fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
     match mutex.try_lock() {
         Ok(guard) => Some(guard),
@@ -309,6 +320,18 @@ mod tests {
             });
             assert!(counts.iter().all(|c| c.load(Ordering::Relaxed) == 1));
         }
+    }
+
+    #[test]
+    fn imbalance_is_that_of_the_thread_that_ends_last() {
+        let close = |got: f64, want: f64| assert!((got - want).abs() < 1e-12, "{got} instead of {want}");
+        close(imbalance(8, 0.0), 1.0);
+        // Nine tasks: two threads take 5 of 4.5, four take 3 of 2.25.
+        close(imbalance(9, 0.0), f64::midpoint(5.0 / 4.5, 3.0 / 2.25));
+        // Seven and a half one: 4 of 3.75, and 2 of 1.875.
+        close(imbalance(7, 0.5), f64::midpoint(4.0 / 3.75, 2.0 / 1.875));
+        // Four and a quarter one: 2.25 of 2.125, and 1.25 of 1.0625.
+        close(imbalance(4, 0.25), f64::midpoint(2.25 / 2.125, 1.25 / 1.0625));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::conv::plan::{Plan, Scratch, with_scratch};
 use crate::conv::{PackedConv, forward_problem};
 use crate::elementwise::{load_n, store_n};
 use crate::simd::Simd;
-use crate::threads::{SendPtr, parallel_for};
+use crate::threads::{SendPtr, imbalance, parallel_for};
 use crate::{Activation, ConvShape, activation, dispatch};
 
 /// Multiply-adds that are not worth waking another thread for.
@@ -72,6 +72,16 @@ pub(super) fn row_target(k: usize, n: usize) -> usize {
     (floats / (k.min(288) + n).max(1)).clamp(48, 384) / 12 * 12
 }
 
+/// Rows of a tile out of `rows`, `most` or down to half of it, so that threads end together.
+fn even_rows(rows: usize, most: usize) -> usize {
+    if rows <= most {
+        return most;
+    }
+    let cost = |tile: usize| imbalance(rows / tile, (rows % tile) as f64 / tile as f64);
+    let tiles = (most / 2..=most).rev().step_by(6);
+    tiles.min_by(|&a, &b| cost(a).total_cmp(&cost(b))).unwrap_or(most)
+}
+
 impl Dense {
     /// Prepares the convolution of the map at `x` into `y`. `bias` comes from [`padded_bias`].
     ///
@@ -105,7 +115,8 @@ impl Dense {
                 let mut p = forward_problem(s, g);
                 (p.in_ld, p.out_ld) = (x.ld, y.ld);
                 let k = p.c_in * s.kernel[0] * s.kernel[1];
-                Plan::new(p, row_target(k, n))
+                let most = row_target(k, n);
+                Plan::new(p, if s.is_pointwise() { even_rows(y_rows, most) } else { most })
             })
             .collect();
         let first = &plans[0];
