@@ -269,6 +269,11 @@ pub fn parallel_for(tasks: usize, f: impl Fn(usize) + Sync) {
     }
 }
 
+/// Wakes workers that sleep, so that they are at hand for work that comes within [`SPIN`].
+pub fn wake() {
+    parallel_for(threads(), |_| {});
+}
+
 /// How many times as long threads take as if they shared the work evenly: `whole` tasks of one length, then one of
 /// `last` of it, or none. The mean for two and four threads; no result depends on it.
 pub(crate) fn imbalance(whole: usize, last: f64) -> f64 {

@@ -19,6 +19,7 @@ pub use fitted::Fitted;
 pub use program::{Program, StepTiming};
 pub use tiles::{Tile, Tiling};
 
+use kinglet_kernels::threads::wake;
 use kinglet_nn::{Model, SizeError};
 use kinglet_tensor::Shape;
 use kinglet_vision::{Detection, Image, NmsOptions, nms};
@@ -285,6 +286,8 @@ impl Detector {
         images: &[(&Fitted<'_>, &NmsOptions)],
     ) -> Result<(Vec<Vec<Detection>>, Timing), SizeError> {
         let start = Instant::now();
+        // Workers slept while the picture was decoded: they wake while this thread turns bytes into floats.
+        wake();
         let [h, w] = images[0].0.shape();
         assert!(images.iter().all(|(image, _)| image.shape() == [h, w]), "images of one shape");
         let size = [images.len(), h, w];
