@@ -269,7 +269,7 @@ pub fn parallel_for(tasks: usize, f: impl Fn(usize) + Sync) {
     }
 }
 
-/// Wakes workers that sleep, so that they are at hand for work that comes within [`SPIN`].
+/// Wakes workers that sleep, so that they are at hand for work that comes within half a millisecond.
 pub fn wake() {
     parallel_for(threads(), |_| {});
 }
