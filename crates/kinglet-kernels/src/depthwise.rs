@@ -16,7 +16,7 @@ mod weight;
 
 use crate::conv::{ChannelStats, with_floats};
 use crate::elementwise::{load_n, store_n};
-use crate::rows::{InputGradient, Rows, grown, with_scratch};
+use crate::rows::{InputGradient, Rows, TaskSums, grown, with_scratch};
 use crate::simd::Simd;
 use crate::threads::{SendPtr, parallel_chunks_mut, parallel_for};
 use crate::{Activation, AlignedVec, ConvShape, activation, dispatch};
@@ -377,9 +377,7 @@ pub fn backward(
     let tasks = s.batch * blocks;
     let partial_len = if plan.is_some() { taps * c } else { 0 };
     let (values, row_sums) = dx.map_or((Default::default(), None), |dx| (dx.values, dx.sums));
-    let (add, len) = row_sums.as_ref().map_or((None, 0), |sums| (Some(sums.add), sums.totals.len()));
-    let mut parts = vec![0.0f64; tasks * len];
-    let (out, parts_out) = (SendPtr(values.as_mut_ptr()), SendPtr(parts.as_mut_ptr()));
+    let (out, row_sums) = (SendPtr(values.as_mut_ptr()), TaskSums::new(row_sums, tasks));
     // Lines of `dx` that go with the output rows before `row`.
     let lines = |row: usize| if row == height { s.input[0] } else { (row * s.stride[0]).min(s.input[0]) };
     with_floats(tasks * partial_len, |partial| {
@@ -407,7 +405,7 @@ pub fn backward(
                         if plan.is_some() { strip.lines(reads.reads(here.clone()), buffer) } else { std::ptr::null() };
                     for row in here.clone().step_by(step) {
                         let end_row = (row + step).min(here.end);
-                        // SAFETY: each task has its own lines of `dx`; the lengths were checked above.
+                        // SAFETY: each task has its own lines of `dx` and its own sums; the lengths were checked above.
                         unsafe {
                             if let Some(plan) = &plan {
                                 weight_rows(plan, x, dy, row, end_row - row, partial.as_mut_ptr());
@@ -416,11 +414,9 @@ pub fn backward(
                             let ([size_h, size_w], start, end) = (s.input, lines(row), lines(end_row));
                             let dx = out.get().add(image * size_h * size_w * c);
                             gather_rows(gather, dy, dx, start, end - start, std::ptr::null_mut());
-                            if let Some(add) = add {
-                                let pixels = (image * size_h + start) * size_w..(image * size_h + end) * size_w;
-                                let dx = std::slice::from_raw_parts(dx.add(start * size_w * c), pixels.len() * c);
-                                add(pixels, dx, std::slice::from_raw_parts_mut(parts_out.get().add(task * len), len));
-                            }
+                            let pixels = (image * size_h + start) * size_w..(image * size_h + end) * size_w;
+                            let dx = std::slice::from_raw_parts(dx.add(start * size_w * c), pixels.len() * c);
+                            row_sums.add(task, pixels, dx);
                         }
                     }
                 }
@@ -430,9 +426,7 @@ pub fn backward(
             add_taps(partial, c, taps, dweight);
         }
     });
-    if let Some(sums) = row_sums {
-        sums.finish(&parts);
-    }
+    row_sums.finish();
 }
 
 /// Adds `[tasks, taps, c]` partial sums to `[c, taps]` gradients, in the order of the tasks.

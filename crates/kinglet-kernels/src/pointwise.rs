@@ -10,7 +10,7 @@
 
 use crate::ConvShape;
 use crate::conv::{ChannelStats, PackedRows, ProductSums, with_floats};
-use crate::rows::{InputGradient, Rows, grown, with_scratch};
+use crate::rows::{InputGradient, Rows, TaskSums, grown, with_scratch};
 use crate::threads::{SendPtr, parallel_for};
 use std::ops::Range;
 
@@ -124,9 +124,7 @@ pub fn backward(
     let partial_len = if dweight.is_some() { tasks * ProductSums::part_len(s.c_out, s.c_in) } else { 0 };
     let (wants_dx, accumulate) = (dx.is_some(), dx.as_ref().is_some_and(|d| d.accumulate));
     let (values, row_sums) = dx.map_or((Default::default(), None), |d| (d.values, d.sums));
-    let (add, len) = row_sums.as_ref().map_or((None, 0), |sums| (Some(sums.add), sums.totals.len()));
-    let mut parts = vec![0.0f64; tasks * len];
-    let (out, parts_out) = (SendPtr(values.as_mut_ptr()), SendPtr(parts.as_mut_ptr()));
+    let (out, row_sums) = (SendPtr(values.as_mut_ptr()), TaskSums::new(row_sums, tasks));
     with_floats(packed_len + partial_len, |floats| {
         let (floats, partial) = floats.split_at_mut(packed_len);
         let packed = wants_dx.then(|| PackedRows::new(&back.conv(chunk), weight, true, floats));
@@ -154,10 +152,8 @@ pub fn backward(
                     } else {
                         packed.multiply(&conv, dz, None, dx, None);
                     }
-                    if let Some(add) = add {
-                        // SAFETY: every task has its own sums.
-                        add(range, dx, unsafe { std::slice::from_raw_parts_mut(parts_out.get().add(task * len), len) });
-                    }
+                    // SAFETY: every task has its own sums.
+                    unsafe { row_sums.add(task, range, dx) };
                 }
             });
         });
@@ -165,9 +161,7 @@ pub fn backward(
             products.finish(dweight);
         }
     });
-    if let Some(sums) = row_sums {
-        sums.finish(&parts);
-    }
+    row_sums.finish();
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! row-major order wins, as in PyTorch; a NaN never wins (in PyTorch it does). Oracle: `reference/pooling.rs`.
 
 use crate::elementwise::{for_each_block_mut, load_n, rows_per_chunk, store_n};
-use crate::rows::InputGradient;
+use crate::rows::{InputGradient, TaskSums};
 use crate::simd::Simd;
 use crate::threads::{SendPtr, parallel_for};
 use crate::{batchnorm, dispatch};
@@ -213,9 +213,7 @@ pub fn global_avg_pool_backward(dy: &[f32], [n, hw, c]: [usize; 3], dx: InputGra
     }
     let share = 1.0 / hw as f32;
     let rows = batchnorm::block_rows(c);
-    let (add, len) = sums.as_ref().map_or((None, 0), |sums| (Some(sums.add), sums.totals.len()));
-    let mut parts = vec![0.0f64; (n * hw).div_ceil(rows) * len];
-    let parts_out = SendPtr(parts.as_mut_ptr());
+    let sums = TaskSums::new(sums, (n * hw).div_ceil(rows));
     for_each_block_mut(dx, rows * c, |start, dx| {
         let first = start / c;
         for (row, dx) in dx.chunks_exact_mut(c).enumerate() {
@@ -224,15 +222,10 @@ pub fn global_avg_pool_backward(dy: &[f32], [n, hw, c]: [usize; 3], dx: InputGra
                 *dx = if accumulate { *dx + dy * share } else { dy * share };
             }
         }
-        if let Some(add) = add {
-            // SAFETY: every block has its own sums.
-            let sums = unsafe { std::slice::from_raw_parts_mut(parts_out.get().add(first / rows * len), len) };
-            add(first..first + dx.len() / c, dx, sums);
-        }
+        // SAFETY: every block has its own sums.
+        unsafe { sums.add(first / rows, first..first + dx.len() / c, dx) };
     });
-    if let Some(sums) = sums {
-        sums.finish(&parts);
-    }
+    sums.finish();
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 //! A row is one pixel with all its channels.
 
 use crate::AlignedVec;
-use crate::threads::parallel_for;
+use crate::threads::{SendPtr, parallel_for};
 use std::cell::Cell;
 use std::ops::Range;
 
@@ -99,11 +99,41 @@ impl std::fmt::Debug for RowSums<'_> {
     }
 }
 
-impl RowSums<'_> {
-    /// Adds the sums of all tasks in their order.
-    pub(crate) fn finish(self, parts: &[f64]) {
-        for part in parts.chunks_exact(self.totals.len().max(1)) {
-            self.totals.iter_mut().zip(part).for_each(|(total, part)| *total += part);
+/// [`RowSums`] while tasks take them: each adds to sums of its own, which are added up in the order of the tasks.
+pub(crate) struct TaskSums<'a> {
+    sums: Option<RowSums<'a>>,
+    /// `[tasks, len]`; written through `out`.
+    parts: Vec<f64>,
+    out: SendPtr<f64>,
+    len: usize,
+}
+
+impl<'a> TaskSums<'a> {
+    /// Zeros for so many tasks. Without `sums` nothing is taken.
+    pub fn new(sums: Option<RowSums<'a>>, tasks: usize) -> TaskSums<'a> {
+        let len = sums.as_ref().map_or(0, |sums| sums.totals.len());
+        let mut parts = vec![0.0; tasks * len];
+        let out = SendPtr(parts.as_mut_ptr());
+        TaskSums { sums, parts, out, len }
+    }
+
+    /// Adds those of some rows to the sums of `task`.
+    ///
+    /// # Safety
+    /// `task` is one of those that there are, and nobody else adds to its sums now.
+    pub unsafe fn add(&self, task: usize, range: Range<usize>, rows: &[f32]) {
+        if let Some(sums) = &self.sums {
+            // SAFETY: the caller's promise.
+            let part = unsafe { std::slice::from_raw_parts_mut(self.out.get().add(task * self.len), self.len) };
+            (sums.add)(range, rows, part);
+        }
+    }
+
+    /// Adds the sums of all tasks to the totals.
+    pub fn finish(self) {
+        let Some(sums) = self.sums else { return };
+        for part in self.parts.chunks_exact(self.len.max(1)) {
+            sums.totals.iter_mut().zip(part).for_each(|(total, part)| *total += part);
         }
     }
 }
