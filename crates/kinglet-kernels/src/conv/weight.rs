@@ -1,8 +1,9 @@
 //! The gradient of the weights: `dW[co, k] = sum over rows m of dY[m, co] * A[m, k]`.
 //!
-//! Rows are the forward pass's: pointers plus segments. A task takes a range of tiles and a range of k, copies what it
-//! needs into contiguous panels tile by tile, and adds products of six rows (of `co`) by two vectors (of `k`) to its own
-//! partial sum. Partial sums are added to the gradient in the order of the tiles.
+//! Rows are the forward pass's: pointers plus segments. A task takes a range of tiles and a range of k, and adds products
+//! of six rows (of `co`) by two vectors (of `k`) to its own partial sum, tile by tile. Evenly spaced rows of one segment are
+//! multiplied where they lie: a copy of them would cost a tenth of the product, and more where there are few columns. Others
+//! are copied into contiguous panels. Partial sums are added to the gradient in the order of the tiles.
 
 // Register tiles are indexed by row and vector alike; iterators would hide which accumulator is which.
 #![allow(clippy::needless_range_loop)]
@@ -28,11 +29,30 @@ pub(super) fn row_target(c_out: usize) -> usize {
     (32 * 1024 / c_out.max(1)).clamp(64, 240) / 12 * 12
 }
 
+/// How the rows are cut. Both numbers decide the order of the sums.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cut {
+    /// Rows of a tile, at most.
+    tile: usize,
+    /// Rows that are summed up in registers.
+    sum: usize,
+}
+
+impl Cut {
+    /// For `n` columns of `dY` and `k` of inputs.
+    pub(super) fn new(n: usize, k: usize) -> Cut {
+        let vectors = k / lanes();
+        let one_panel = k.is_multiple_of(lanes()) && n.is_multiple_of(if vectors == 1 { GROUP } else { vectors });
+        let tile = row_target(n);
+        Cut { tile, sum: if (1..=3).contains(&vectors) && one_panel { SHORT_SUM } else { tile } }
+    }
+}
+
 /// Panels that are packed in one sweep over the rows where these are the input's own: memory is read in order. Rows
 /// of a padded copy are in the second-level cache already, and one panel at a time stays in the first.
 const SWEEP: usize = 8;
-/// Rows that are read where they lie before the next group of columns: 64 rows of 64 columns are 16 KiB.
-const DIRECT_ROWS: usize = 64;
+/// Rows of a sum where one whole panel has all columns of the product.
+const SHORT_SUM: usize = 64;
 
 /// Where products are added: rows `ld` floats apart.
 #[derive(Clone, Copy)]
@@ -59,8 +79,11 @@ struct Part<'a> {
     pack_b: *mut f32,
     /// Partial sum, `[c_out][ld]`.
     sum: Sum,
-    /// Distance between rows of the input and of `dy` where it is the same for all rows.
-    uniform: Option<[usize; 2]>,
+    /// Distance between rows of the input and of `dy` where these can be read in place: it is the same for all rows, and
+    /// a row is one run.
+    in_place: Option<[usize; 2]>,
+    /// Rows that are then summed up in registers.
+    sum_rows: usize,
     /// Panels packed together.
     sweep: usize,
 }
@@ -104,16 +127,6 @@ fn runs(plan: &Plan, lanes: usize) -> Vec<Run> {
     runs
 }
 
-/// Whether the micro-kernels for panels of `width` vectors read no column of `dY` past `n`.
-#[inline(always)]
-fn exact(width: usize, n: usize) -> bool {
-    match width {
-        2 => n.is_multiple_of(2),
-        3 => n.is_multiple_of(3),
-        _ => n.is_multiple_of(GROUP),
-    }
-}
-
 dispatch!(
     fn part(p: &Part<'_>) = part_kernel
 );
@@ -125,22 +138,26 @@ unsafe fn part_kernel<S: Simd>(p: &Part<'_>) {
         let rows = p.a_off.len();
         let groups = p.c_out.div_ceil(GROUP);
         let vectors = p.k.div_ceil(S::LANES);
-        let only = panel_width(p.panels.start, vectors);
-        // One panel of whole vectors whose rows lie evenly spaced needs no packing.
-        let direct = match p.uniform {
-            Some(step) if vectors == only && p.k == only * S::LANES && exact(only, p.c_out) => Some(step),
-            _ => None,
-        };
-        if let Some([a_step, dy_step]) = direct {
+        if let Some([a_step, dy_step]) = p.in_place {
             let (a, dy) = (p.a.add(*p.a_off.get_unchecked(0)), p.dy.add(*p.y_off.get_unchecked(0)));
             let mut done = 0;
             while done < rows {
-                let count = (rows - done).min(DIRECT_ROWS);
+                let count = (rows - done).min(p.sum_rows);
                 let (a, dy) = (a.add(done * a_step), dy.add(done * dy_step));
-                for g in 0..groups {
-                    let end = (p.c_out - g * GROUP).min(GROUP);
-                    let sum = Sum { c: p.sum.c.add(g * GROUP * p.sum.ld), begins: p.sum.begins && done == 0, ..p.sum };
-                    group::<S>(only, end, count, [a, dy.add(g * GROUP)], [a_step, dy_step], sum);
+                for panel in p.panels.clone() {
+                    let (width, column) = (panel_width(panel, vectors), 2 * panel * S::LANES);
+                    let tail = (p.k - column).min(width * S::LANES) - (width - 1) * S::LANES;
+                    for g in 0..groups {
+                        let end = (p.c_out - g * GROUP).min(GROUP);
+                        let c = p.sum.c.add(g * GROUP * p.sum.ld + column);
+                        let sum = Sum { c, begins: p.sum.begins && done == 0, ..p.sum };
+                        let from = [a.add(column), dy.add(g * GROUP)];
+                        if tail < S::LANES {
+                            group::<S, true>(width, end, count, from, [a_step, dy_step], tail, sum);
+                        } else {
+                            group::<S, false>(width, end, count, from, [a_step, dy_step], tail, sum);
+                        }
+                    }
                 }
                 done += count;
             }
@@ -161,7 +178,7 @@ unsafe fn part_kernel<S: Simd>(p: &Part<'_>) {
                     let b = p.pack_b.add(g * rows * GROUP).cast_const();
                     let c = p.sum.c.add(g * GROUP * p.sum.ld + 2 * panel * S::LANES);
                     let sum = Sum { c, ..p.sum };
-                    group::<S>(width, end, rows, [a, b], [width * S::LANES, GROUP], sum);
+                    group::<S, false>(width, end, rows, [a, b], [width * S::LANES, GROUP], S::LANES, sum);
                 }
             }
             first = end;
@@ -169,24 +186,36 @@ unsafe fn part_kernel<S: Simd>(p: &Part<'_>) {
     }
 }
 
-/// One panel times the `end` columns of a group.
+/// One panel times the `end` columns of a group. With `TAIL`, the last vector of the panel's rows has `tail` lanes.
 #[inline(always)]
-unsafe fn group<S: Simd>(width: usize, end: usize, rows: usize, [a, b]: [*const f32; 2], step: [usize; 2], sum: Sum) {
+unsafe fn group<S: Simd, const TAIL: bool>(
+    width: usize,
+    end: usize,
+    rows: usize,
+    [a, b]: [*const f32; 2],
+    step: [usize; 2],
+    tail: usize,
+    sum: Sum,
+) {
     let mut r = 0;
     while r < end {
-        let left = end - r;
-        // SAFETY: as for `part_kernel`.
+        // SAFETY: as for `part_kernel`; no micro-kernel takes more columns than are left.
         unsafe {
             let from = [a, b.add(r)];
             let to = Sum { c: sum.c.add(r * sum.ld), ..sum };
-            r += match (width, left) {
-                (2, 5..) => micro::<S, 6, 2>(rows, from, step, to, left),
-                (2, 3..) => micro::<S, 4, 2>(rows, from, step, to, left),
-                (2, _) => micro::<S, 2, 2>(rows, from, step, to, left),
-                (3, _) => micro::<S, 3, 3>(rows, from, step, to, left),
-                (_, 7..) => micro::<S, 12, 1>(rows, from, step, to, left),
-                (_, 3..) => micro::<S, 6, 1>(rows, from, step, to, left),
-                (_, _) => micro::<S, 2, 1>(rows, from, step, to, left),
+            r += match (width, end - r) {
+                (2, 4..6 | 8) => micro::<S, 4, 2, TAIL>(rows, from, step, tail, to),
+                (2, 6..) => micro::<S, 6, 2, TAIL>(rows, from, step, tail, to),
+                (2, 2..) => micro::<S, 2, 2, TAIL>(rows, from, step, tail, to),
+                (2, _) => micro::<S, 1, 2, TAIL>(rows, from, step, tail, to),
+                (3, 3..) => micro::<S, 3, 3, TAIL>(rows, from, step, tail, to),
+                (3, 2) => micro::<S, 2, 3, TAIL>(rows, from, step, tail, to),
+                (3, _) => micro::<S, 1, 3, TAIL>(rows, from, step, tail, to),
+                (_, 12..) => micro::<S, 12, 1, TAIL>(rows, from, step, tail, to),
+                (_, 6..) => micro::<S, 6, 1, TAIL>(rows, from, step, tail, to),
+                (_, 4..) => micro::<S, 4, 1, TAIL>(rows, from, step, tail, to),
+                (_, 2..) => micro::<S, 2, 1, TAIL>(rows, from, step, tail, to),
+                (_, _) => micro::<S, 1, 1, TAIL>(rows, from, step, tail, to),
             };
         }
     }
@@ -267,21 +296,21 @@ unsafe fn pack_rows<S: Simd>(p: &Part<'_>, panels: Range<usize>, apart: usize, v
 
 /// Adds the product of `MR` columns of `dY` and `NV` vectors of inputs to `sum`. Returns the columns done.
 #[inline(always)]
-unsafe fn micro<S: Simd, const MR: usize, const NV: usize>(
+unsafe fn micro<S: Simd, const MR: usize, const NV: usize, const TAIL: bool>(
     rows: usize,
     [mut a, mut b]: [*const f32; 2],
     [a_step, b_step]: [usize; 2],
+    tail: usize,
     sum: Sum,
-    left: usize,
 ) -> usize {
-    // SAFETY: as for `part_kernel`; packed groups hold GROUP columns, and `exact` keeps unpacked
-    // reads inside a row.
+    // SAFETY: as for `part_kernel`.
     unsafe {
         let mut acc = [[S::splat(0.0); NV]; MR];
         for _ in 0..rows {
             let mut w = [S::splat(0.0); NV];
             for v in 0..NV {
-                w[v] = S::load(a.add(v * S::LANES));
+                let from = a.add(v * S::LANES);
+                w[v] = if TAIL && v + 1 == NV { S::load_partial(from, tail) } else { S::load(from) };
             }
             for r in 0..MR {
                 let x = S::splat(*b.add(r));
@@ -292,16 +321,13 @@ unsafe fn micro<S: Simd, const MR: usize, const NV: usize>(
             a = a.wrapping_add(a_step);
             b = b.wrapping_add(b_step);
         }
-        let done = left.min(MR);
         for r in 0..MR {
-            if r < done {
-                for v in 0..NV {
-                    let p = sum.c.add(r * sum.ld + v * S::LANES);
-                    S::store(p, if sum.begins { acc[r][v] } else { S::add(S::load(p), acc[r][v]) });
-                }
+            for v in 0..NV {
+                let p = sum.c.add(r * sum.ld + v * S::LANES);
+                S::store(p, if sum.begins { acc[r][v] } else { S::add(S::load(p), acc[r][v]) });
             }
         }
-        done
+        MR
     }
 }
 
@@ -314,7 +340,7 @@ pub(super) fn weight_gradient(plan: &Plan, x: &[f32], dy: &[f32], dweight: &mut 
     if k == 0 || n == 0 || tiles == 0 {
         return;
     }
-    let lanes = lanes();
+    let (lanes, cut) = (lanes(), Cut::new(n, k));
     let ld = k.next_multiple_of(lanes);
     let panels = panel_count(ld / lanes);
     let work = tiles * plan.max_rows() * k * n;
@@ -335,7 +361,9 @@ pub(super) fn weight_gradient(plan: &Plan, x: &[f32], dy: &[f32], dweight: &mut 
             let first = tiles * row / rows;
             for tile in first..tiles * (row + 1) / rows {
                 // SAFETY: as above.
-                unsafe { add_tile(plan, tile, x, dy, &runs, panels.clone(), Sum { c, ld, begins: tile == first }) };
+                unsafe {
+                    add_tile(plan, cut, tile, [x, dy], &runs, panels.clone(), Sum { c, ld, begins: tile == first })
+                };
             }
         };
         if work < SMALL {
@@ -351,13 +379,24 @@ pub(super) fn weight_gradient(plan: &Plan, x: &[f32], dy: &[f32], dweight: &mut 
 ///
 /// # Safety
 /// The sum has `c_out` rows, nobody else uses these columns, and `dy` is the output's.
-unsafe fn add_tile(plan: &Plan, tile: usize, x: &[f32], dy: &[f32], runs: &[Run], panels: Range<usize>, sum: Sum) {
+unsafe fn add_tile(
+    plan: &Plan,
+    cut: Cut,
+    tile: usize,
+    [x, dy]: [&[f32]; 2],
+    runs: &[Run],
+    panels: Range<usize>,
+    sum: Sum,
+) {
     let (n, lanes) = (plan.p.c_out, lanes());
     with_scratch(|s| {
         let a = plan.load(tile, x, s);
         let Scratch { a_off, y_off, pack_a, pack_b, .. } = s;
-        pack_a.grow((a_off.len() + 1) * 3 * lanes * SWEEP);
-        pack_b.grow(a_off.len() * n.next_multiple_of(GROUP));
+        let in_place = plan.in_place();
+        if in_place.is_none() {
+            pack_a.grow((a_off.len() + 1) * 3 * lanes * SWEEP);
+            pack_b.grow(a_off.len() * n.next_multiple_of(GROUP));
+        }
         let work = Part {
             a,
             a_off,
@@ -370,7 +409,8 @@ unsafe fn add_tile(plan: &Plan, tile: usize, x: &[f32], dy: &[f32], runs: &[Run]
             pack_a: pack_a.as_mut_ptr(),
             pack_b: pack_b.as_mut_ptr(),
             sum,
-            uniform: plan.uniform(),
+            in_place,
+            sum_rows: cut.sum,
             sweep: if plan.direct { SWEEP } else { 1 },
         };
         // SAFETY: `load` gives rows inside the input or its copy; the buffers were grown above.
@@ -385,55 +425,89 @@ unsafe fn add_tile(plan: &Plan, tile: usize, x: &[f32], dy: &[f32], runs: &[Run]
 ///
 /// # Panics
 /// If a slice has another length than the shape says.
-pub(super) unsafe fn add_product(s: &ConvShape, x: &[f32], dz: &[f32], c: *mut f32, ld: usize, begins: bool) {
+pub(super) unsafe fn add_product(s: &ConvShape, cut: Cut, [x, dz]: [&[f32]; 2], c: *mut f32, ld: usize, begins: bool) {
     assert_eq!((x.len(), dz.len()), (s.input_len(), s.output_len()), "lengths of {s:?}");
-    let plan = Plan::new(forward_problem(s, 0), row_target(s.c_out));
+    let plan = Plan::new(forward_problem(s, 0), cut.tile);
     let runs = runs(&plan, lanes());
     for tile in 0..plan.tiles() {
         let sum = Sum { c, ld, begins: begins && tile == 0 };
         // SAFETY: the caller's promise.
-        unsafe { add_tile(&plan, tile, x, dz, &runs, 0..panel_count(ld / lanes()), sum) };
+        unsafe { add_tile(&plan, cut, tile, [x, dz], &runs, 0..panel_count(ld / lanes()), sum) };
     }
 }
 
-/// Sums of `dz^T * x` over rows that come chunk by chunk, with a part for every task.
+/// Sums of `dz^T * x` over rows that come chunk by chunk, with a part for every task: `[n][k]`, or transposed where that
+/// wastes fewer lanes. Either way each sum is that of the same products in the same order.
 pub(crate) struct ProductSums<'a> {
     partial: &'a mut [f32],
+    layout: Layout,
+    out: SendPtr<f32>,
+}
+
+/// How the sums for `n` columns of `dz` and `k` of `x` lie.
+#[derive(Debug, Clone, Copy)]
+struct Layout {
     n: usize,
     k: usize,
+    /// `[k][n]`, a row of `n` padded to whole vectors.
+    transposed: bool,
     ld: usize,
-    out: SendPtr<f32>,
+}
+
+impl Layout {
+    fn new(n: usize, k: usize) -> Layout {
+        let padded = |len: usize| len.next_multiple_of(lanes());
+        let [rows, columns] = [n * padded(k), k * padded(n)];
+        // A vector of one register is multiplied with less work for each load where it is two.
+        let transposed = columns < rows || (columns == rows && k <= lanes());
+        Layout { n, k, transposed, ld: padded(if transposed { n } else { k }) }
+    }
+
+    fn len(self) -> usize {
+        self.ld * if self.transposed { self.k } else { self.n }
+    }
 }
 
 impl<'a> ProductSums<'a> {
     /// Floats of a part for `n` columns of `dz` and `k` of `x`.
     pub fn part_len(n: usize, k: usize) -> usize {
-        n * k.next_multiple_of(lanes())
+        Layout::new(n, k).len()
     }
 
     /// Sums in these floats, one part after the other; what they hold does not count.
     pub fn new(partial: &'a mut [f32], n: usize, k: usize) -> Self {
         let out = SendPtr(partial.as_mut_ptr());
-        ProductSums { partial, n, k, ld: k.next_multiple_of(lanes()), out }
+        ProductSums { partial, layout: Layout::new(n, k), out }
     }
 
-    /// Adds the rows of one chunk, a 1x1 convolution of shape `s`, to the part of `task`; its first chunk begins the part.
+    /// Adds the rows `dz` and `x` of one chunk to the part of `task`; its first chunk begins the part.
     ///
     /// # Safety
     /// No other thread adds to the same part.
-    pub unsafe fn add(&self, task: usize, s: &ConvShape, x: &[f32], dz: &[f32], begins: bool) {
-        let len = self.n * self.ld;
-        assert!((task + 1) * len <= self.partial.len() && s.c_out == self.n && s.c_in == self.k, "{s:?} fits the sums");
+    ///
+    /// # Panics
+    /// If `dz` and `x` have other numbers of rows, or there is no such part.
+    pub unsafe fn add(&self, task: usize, x: &[f32], dz: &[f32], begins: bool) {
+        let Layout { n, k, transposed, ld } = self.layout;
+        let len = self.layout.len();
+        assert!((task + 1) * len <= self.partial.len(), "there are sums for task {task}");
+        // The transposed sums are those of the other product, `x^T * dz`.
+        let (c_in, c_out, factors) = if transposed { (n, k, [dz, x]) } else { (k, n, [x, dz]) };
+        let shape = ConvShape::new(1, [1, x.len() / k], c_in, c_out, [1, 1], [1, 1], [0, 0], [1, 1], 1);
         // SAFETY: the caller's promise, and the part lies in the floats.
-        unsafe { add_product(s, x, dz, self.out.get().add(task * len), self.ld, begins) };
+        unsafe { add_product(&shape, Cut::new(n, k), factors, self.out.get().add(task * len), ld, begins) };
     }
 
     /// Adds all parts to the gradient `[n][k]`, in the order of the tasks.
     pub fn finish(self, dweight: &mut [f32]) {
-        let (partial, k, ld) = (&*self.partial, self.k, self.ld);
+        let (partial, Layout { k, transposed, ld, .. }) = (&*self.partial, self.layout);
         parallel_chunks_mut(dweight, k, |co, row| {
-            for part in partial.chunks_exact(self.n * ld) {
-                row.iter_mut().zip(&part[co * ld..]).for_each(|(d, v)| *d += *v);
+            for part in partial.chunks_exact(self.layout.len()) {
+                if transposed {
+                    row.iter_mut().zip(part[co..].iter().step_by(ld)).for_each(|(d, v)| *d += *v);
+                } else {
+                    row.iter_mut().zip(&part[co * ld..]).for_each(|(d, v)| *d += *v);
+                }
             }
         });
     }
