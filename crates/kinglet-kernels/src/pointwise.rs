@@ -138,7 +138,7 @@ pub fn backward(
                     if let Some(products) = &products {
                         let x = x.get(range.clone(), s.c_in, x_rows);
                         // SAFETY: every task has its own part.
-                        unsafe { products.add(task, x, dz, i == first) };
+                        unsafe { products.add(task, &s.conv(range.len()), x, dz, i == first) };
                     }
                     let Some(packed) = &packed else { continue };
                     let len_dx = range.len() * s.c_in;

@@ -320,13 +320,16 @@ impl Plan {
         s.strip.as_ptr()
     }
 
-    /// The distances between neighbouring rows of input and output, where they are the same for all rows of a tile, and
-    /// the reduction is contiguous in each.
-    pub fn in_place(&self) -> Option<[usize; 2]> {
+    /// The distances between neighbouring rows of input and output, where they are the same for all rows of a tile.
+    pub fn even(&self) -> Option<[usize; 2]> {
         let one_line = self.size[0] == 1 && self.size[1] == 1;
-        let one_run = self.segments.windows(2).all(|s| s[0].offset + s[0].len == s[1].offset);
         let pixel = if self.direct { self.p.in_ld } else { self.p.c_in };
-        (one_line && one_run).then(|| [self.p.axes[1].stride * pixel, self.p.axes[1].step * self.p.out_ld])
+        one_line.then(|| [self.p.axes[1].stride * pixel, self.p.axes[1].step * self.p.out_ld])
+    }
+
+    /// Whether the reduction is contiguous in a row.
+    pub fn one_run(&self) -> bool {
+        self.segments.windows(2).all(|s| s[0].offset + s[0].len == s[1].offset)
     }
 }
 

@@ -29,22 +29,56 @@ pub(super) fn row_target(c_out: usize) -> usize {
     (32 * 1024 / c_out.max(1)).clamp(64, 240) / 12 * 12
 }
 
-/// How the rows are cut. Both numbers decide the order of the sums.
+/// How the sums for `n` columns of `dY` and `k` of inputs lie, and over how many rows they run.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Cut {
+pub(super) struct Layout {
+    n: usize,
+    k: usize,
+    /// `[k][n]` instead of `[n][k]`.
+    transposed: bool,
+    /// Floats of a row: whole vectors.
+    ld: usize,
     /// Rows of a tile, at most.
     tile: usize,
-    /// Rows that are summed up in registers.
+    /// Rows of a tile that are summed up in registers, at most, where they are multiplied in place.
     sum: usize,
 }
 
-impl Cut {
-    /// For `n` columns of `dY` and `k` of inputs.
-    pub(super) fn new(n: usize, k: usize) -> Cut {
+impl Layout {
+    /// `[n][k]`.
+    pub(super) fn new(n: usize, k: usize) -> Layout {
         let vectors = k / lanes();
-        let one_panel = k.is_multiple_of(lanes()) && n.is_multiple_of(if vectors == 1 { GROUP } else { vectors });
+        let one_panel =
+            k.is_multiple_of(lanes()) && n.is_multiple_of(if vectors == 1 { GROUP } else { vectors.max(1) });
         let tile = row_target(n);
-        Cut { tile, sum: if (1..=3).contains(&vectors) && one_panel { SHORT_SUM } else { tile } }
+        let sum = if (1..=3).contains(&vectors) && one_panel { SHORT_SUM } else { usize::MAX };
+        Layout { n, k, transposed: false, ld: k.next_multiple_of(lanes()), tile, sum }
+    }
+
+    /// Transposed where that wastes fewer lanes, or does as well and has more than one vector: a load then serves more
+    /// products. It needs rows that can be multiplied in place. Each sum has the same terms in the same order either way.
+    fn densest(self) -> Layout {
+        let ld = self.n.next_multiple_of(lanes());
+        let (here, there) = (self.n * self.ld, self.k * ld);
+        let transposed = there < here || (there == here && self.k <= lanes());
+        if transposed { Layout { transposed, ld, ..self } } else { self }
+    }
+
+    fn len(self) -> usize {
+        self.ld * if self.transposed { self.k } else { self.n }
+    }
+
+    fn panels(self) -> usize {
+        panel_count(self.ld / lanes())
+    }
+
+    /// Adds to the floats of `to` the sums of column `co` of `dY` and the columns of inputs from `first`.
+    fn add<'a>(self, sums: &[f32], co: usize, first: usize, to: impl Iterator<Item = &'a mut f32>) {
+        if self.transposed {
+            to.zip(sums[first * self.ld + co..].iter().step_by(self.ld)).for_each(|(to, sum)| *to += *sum);
+        } else {
+            to.zip(&sums[co * self.ld + first..]).for_each(|(to, sum)| *to += *sum);
+        }
     }
 }
 
@@ -69,21 +103,17 @@ struct Part<'a> {
     a_off: &'a [usize],
     dy: *const f32,
     y_off: &'a [usize],
-    /// Runs of contiguous reduction indices, panel by panel.
-    runs: &'a [Run],
-    /// Length of the reduction.
-    k: usize,
-    c_out: usize,
+    layout: Layout,
     panels: Range<usize>,
+    /// The reduction: segments, and runs of contiguous indices, panel by panel.
+    segments: &'a [Segment],
+    runs: &'a [Run],
     pack_a: *mut f32,
     pack_b: *mut f32,
-    /// Partial sum, `[c_out][ld]`.
+    /// Partial sum.
     sum: Sum,
-    /// Distance between rows of the input and of `dy` where these can be read in place: it is the same for all rows, and
-    /// a row is one run.
+    /// Distance between rows of the input and of `dy`, where these are multiplied in place.
     in_place: Option<[usize; 2]>,
-    /// Rows that are then summed up in registers.
-    sum_rows: usize,
     /// Panels packed together.
     sweep: usize,
 }
@@ -135,34 +165,13 @@ dispatch!(
 unsafe fn part_kernel<S: Simd>(p: &Part<'_>) {
     // SAFETY: the caller's promise: rows, pack buffers and the partial sum are valid and large enough.
     unsafe {
+        let Layout { n, k, .. } = p.layout;
         let rows = p.a_off.len();
-        let groups = p.c_out.div_ceil(GROUP);
-        let vectors = p.k.div_ceil(S::LANES);
-        if let Some([a_step, dy_step]) = p.in_place {
-            let (a, dy) = (p.a.add(*p.a_off.get_unchecked(0)), p.dy.add(*p.y_off.get_unchecked(0)));
-            let mut done = 0;
-            while done < rows {
-                let count = (rows - done).min(p.sum_rows);
-                let (a, dy) = (a.add(done * a_step), dy.add(done * dy_step));
-                for panel in p.panels.clone() {
-                    let (width, column) = (panel_width(panel, vectors), 2 * panel * S::LANES);
-                    let tail = (p.k - column).min(width * S::LANES) - (width - 1) * S::LANES;
-                    for g in 0..groups {
-                        let end = (p.c_out - g * GROUP).min(GROUP);
-                        let c = p.sum.c.add(g * GROUP * p.sum.ld + column);
-                        let sum = Sum { c, begins: p.sum.begins && done == 0, ..p.sum };
-                        let from = [a.add(column), dy.add(g * GROUP)];
-                        if tail < S::LANES {
-                            group::<S, true>(width, end, count, from, [a_step, dy_step], tail, sum);
-                        } else {
-                            group::<S, false>(width, end, count, from, [a_step, dy_step], tail, sum);
-                        }
-                    }
-                }
-                done += count;
-            }
-            return;
+        if let Some(steps) = p.in_place {
+            return multiply_in_place::<S>(p, rows, steps);
         }
+        let groups = n.div_ceil(GROUP);
+        let vectors = k.div_ceil(S::LANES);
         pack_dy(p, rows, groups);
         let mut first = p.panels.start;
         while first < p.panels.end {
@@ -174,7 +183,7 @@ unsafe fn part_kernel<S: Simd>(p: &Part<'_>) {
                 let width = panel_width(panel, vectors);
                 let a = p.pack_a.add((panel - first) * apart).cast_const();
                 for g in 0..groups {
-                    let end = (p.c_out - g * GROUP).min(GROUP);
+                    let end = (n - g * GROUP).min(GROUP);
                     let b = p.pack_b.add(g * rows * GROUP).cast_const();
                     let c = p.sum.c.add(g * GROUP * p.sum.ld + 2 * panel * S::LANES);
                     let sum = Sum { c, ..p.sum };
@@ -182,6 +191,48 @@ unsafe fn part_kernel<S: Simd>(p: &Part<'_>) {
                 }
             }
             first = end;
+        }
+    }
+}
+
+/// Multiplies rows where they lie: vectors of the columns along which the sums lie, each by the other columns.
+#[inline(always)]
+unsafe fn multiply_in_place<S: Simd>(p: &Part<'_>, rows: usize, [x_step, dy_step]: [usize; 2]) {
+    // SAFETY: as for `part_kernel`; no column past the last is read.
+    unsafe {
+        let Layout { n, k, transposed, ld, sum, .. } = p.layout;
+        let (x, dy) = (p.a.add(*p.a_off.get_unchecked(0)), p.dy.add(*p.y_off.get_unchecked(0)));
+        let columns_of_dy = [Segment { offset: 0, len: n }];
+        let (wide, a, a_step, segments, b, b_step) = if transposed {
+            (n, dy, dy_step, p.segments, x, x_step)
+        } else {
+            (k, x, x_step, &columns_of_dy[..], dy, dy_step)
+        };
+        let vectors = wide.div_ceil(S::LANES);
+        let mut done = 0;
+        while done < rows {
+            let count = (rows - done).min(sum);
+            for panel in p.panels.clone() {
+                let (width, column) = (panel_width(panel, vectors), 2 * panel * S::LANES);
+                let tail = (wide - column).min(width * S::LANES) - (width - 1) * S::LANES;
+                let a = a.add(done * a_step + column);
+                let mut c = p.sum.c.add(column);
+                for s in segments {
+                    let b = b.add(done * b_step + s.offset);
+                    for first in (0..s.len).step_by(GROUP) {
+                        let end = (s.len - first).min(GROUP);
+                        let sum = Sum { c, begins: p.sum.begins && done == 0, ..p.sum };
+                        let (from, steps) = ([a, b.add(first)], [a_step, b_step]);
+                        if tail < S::LANES {
+                            group::<S, true>(width, end, count, from, steps, tail, sum);
+                        } else {
+                            group::<S, false>(width, end, count, from, steps, tail, sum);
+                        }
+                        c = c.add(end * ld);
+                    }
+                }
+            }
+            done += count;
         }
     }
 }
@@ -212,6 +263,7 @@ unsafe fn group<S: Simd, const TAIL: bool>(
                 (3, 2) => micro::<S, 2, 3, TAIL>(rows, from, step, tail, to),
                 (3, _) => micro::<S, 1, 3, TAIL>(rows, from, step, tail, to),
                 (_, 12..) => micro::<S, 12, 1, TAIL>(rows, from, step, tail, to),
+                (_, 9..) => micro::<S, 9, 1, TAIL>(rows, from, step, tail, to),
                 (_, 6..) => micro::<S, 6, 1, TAIL>(rows, from, step, tail, to),
                 (_, 4..) => micro::<S, 4, 1, TAIL>(rows, from, step, tail, to),
                 (_, 2..) => micro::<S, 2, 1, TAIL>(rows, from, step, tail, to),
@@ -224,8 +276,8 @@ unsafe fn group<S: Simd, const TAIL: bool>(
 /// Copies `dY` into groups of columns, zero past the last column.
 #[inline(always)]
 unsafe fn pack_dy(p: &Part<'_>, rows: usize, groups: usize) {
-    let full = p.c_out / GROUP;
-    let exist = p.c_out % GROUP;
+    let full = p.layout.n / GROUP;
+    let exist = p.layout.n % GROUP;
     for (m, &off) in p.y_off.iter().enumerate() {
         // SAFETY: as for `part_kernel`.
         unsafe {
@@ -340,30 +392,28 @@ pub(super) fn weight_gradient(plan: &Plan, x: &[f32], dy: &[f32], dweight: &mut 
     if k == 0 || n == 0 || tiles == 0 {
         return;
     }
-    let (lanes, cut) = (lanes(), Cut::new(n, k));
-    let ld = k.next_multiple_of(lanes);
-    let panels = panel_count(ld / lanes);
+    let plain = Layout::new(n, k);
     let work = tiles * plan.max_rows() * k * n;
     // Ranges of k, so that a task's partial sum stays in the second-level cache.
-    let mut ranges = (n * ld).div_ceil(64 * 1024).min(panels);
-    let rows = (TASKS / ranges).min(tiles).min((2 << 20) / (n * ld)).max(1);
+    let mut ranges = plain.len().div_ceil(64 * 1024).min(plain.panels());
+    let rows = (TASKS / ranges).min(tiles).min((2 << 20) / plain.len()).max(1);
     if rows * ranges < 8 {
-        ranges = 8usize.div_ceil(rows).min(panels).min((work / rows / SMALL).max(1));
+        ranges = 8usize.div_ceil(rows).min(plain.panels()).min((work / rows / SMALL).max(1));
     }
-    let runs = runs(plan, lanes);
-    with_floats(rows * n * ld, |partial| {
+    let layout = if plan.even().is_some() { plain.densest() } else { plain };
+    let (len, panels, ranges) = (layout.len(), layout.panels(), ranges.min(layout.panels()));
+    let runs = runs(plan, lanes());
+    with_floats(rows * len, |partial| {
         let out = SendPtr(partial.as_mut_ptr());
         let task = |i: usize| {
             let (row, range) = (i / ranges, i % ranges);
             let panels = panels * range / ranges..panels * (range + 1) / ranges;
             // SAFETY: tasks write to different parts or columns of `partial`, which has `rows` parts.
-            let c = unsafe { out.get().add(row * n * ld) };
+            let c = unsafe { out.get().add(row * len) };
             let first = tiles * row / rows;
             for tile in first..tiles * (row + 1) / rows {
                 // SAFETY: as above.
-                unsafe {
-                    add_tile(plan, cut, tile, [x, dy], &runs, panels.clone(), Sum { c, ld, begins: tile == first })
-                };
+                unsafe { add_tile(plan, layout, tile, [x, dy], &runs, panels.clone(), c, tile == first) };
             }
         };
         if work < SMALL {
@@ -371,46 +421,47 @@ pub(super) fn weight_gradient(plan: &Plan, x: &[f32], dy: &[f32], dweight: &mut 
         } else {
             parallel_for(rows * ranges, task);
         }
-        combine(plan, partial, rows, ld, dweight, kernel);
+        combine(plan, layout, partial, dweight, kernel);
     });
 }
 
-/// Adds to the columns of some panels of a partial sum what one tile contributes, or begins the sum with it.
+/// Adds to the columns of some panels of the sums at `c` what one tile contributes, or begins the sums with it.
 ///
 /// # Safety
-/// The sum has `c_out` rows, nobody else uses these columns, and `dy` is the output's.
+/// The sums lie as `layout` says, nobody else uses these columns, and `dy` is the output's. A transposed layout needs a plan
+/// with even rows.
+#[allow(clippy::too_many_arguments)]
 unsafe fn add_tile(
     plan: &Plan,
-    cut: Cut,
+    layout: Layout,
     tile: usize,
     [x, dy]: [&[f32]; 2],
     runs: &[Run],
     panels: Range<usize>,
-    sum: Sum,
+    c: *mut f32,
+    begins: bool,
 ) {
-    let (n, lanes) = (plan.p.c_out, lanes());
+    let in_place = plan.even().filter(|_| layout.transposed || plan.one_run());
     with_scratch(|s| {
         let a = plan.load(tile, x, s);
         let Scratch { a_off, y_off, pack_a, pack_b, .. } = s;
-        let in_place = plan.in_place();
         if in_place.is_none() {
-            pack_a.grow((a_off.len() + 1) * 3 * lanes * SWEEP);
-            pack_b.grow(a_off.len() * n.next_multiple_of(GROUP));
+            pack_a.grow((a_off.len() + 1) * 3 * lanes() * SWEEP);
+            pack_b.grow(a_off.len() * layout.n.next_multiple_of(GROUP));
         }
         let work = Part {
             a,
             a_off,
             dy: dy.as_ptr(),
             y_off,
-            runs,
-            k: plan.k,
-            c_out: n,
+            layout,
             panels,
+            segments: &plan.segments,
+            runs,
             pack_a: pack_a.as_mut_ptr(),
             pack_b: pack_b.as_mut_ptr(),
-            sum,
+            sum: Sum { c, ld: layout.ld, begins },
             in_place,
-            sum_rows: cut.sum,
             sweep: if plan.direct { SWEEP } else { 1 },
         };
         // SAFETY: `load` gives rows inside the input or its copy; the buffers were grown above.
@@ -418,125 +469,86 @@ unsafe fn add_tile(
     });
 }
 
-/// Adds the rows' `dz^T * x` to `c`, the sums of a 1x1 convolution of shape `s`, or begins the sums with it.
+/// Adds the rows' `dz^T * x` to the sums at `c`, for a 1x1 convolution of shape `s`, or begins the sums with it.
 ///
 /// # Safety
-/// `c` has `c_out` rows of `ld` floats, whole vectors that hold `c_in`, and nobody else uses them.
+/// The sums lie as `layout`, made for the channels of `s`, says, and nobody else uses them.
 ///
 /// # Panics
 /// If a slice has another length than the shape says.
-pub(super) unsafe fn add_product(s: &ConvShape, cut: Cut, [x, dz]: [&[f32]; 2], c: *mut f32, ld: usize, begins: bool) {
+pub(super) unsafe fn add_product(s: &ConvShape, layout: Layout, [x, dz]: [&[f32]; 2], c: *mut f32, begins: bool) {
     assert_eq!((x.len(), dz.len()), (s.input_len(), s.output_len()), "lengths of {s:?}");
-    let plan = Plan::new(forward_problem(s, 0), cut.tile);
+    let plan = Plan::new(forward_problem(s, 0), layout.tile);
     let runs = runs(&plan, lanes());
     for tile in 0..plan.tiles() {
-        let sum = Sum { c, ld, begins: begins && tile == 0 };
-        // SAFETY: the caller's promise.
-        unsafe { add_tile(&plan, cut, tile, [x, dz], &runs, 0..panel_count(ld / lanes()), sum) };
+        // SAFETY: the caller's promise; rows of a 1x1 convolution are even.
+        unsafe { add_tile(&plan, layout, tile, [x, dz], &runs, 0..layout.panels(), c, begins && tile == 0) };
     }
 }
 
-/// Sums of `dz^T * x` over rows that come chunk by chunk, with a part for every task: `[n][k]`, or transposed where that
-/// wastes fewer lanes. Either way each sum is that of the same products in the same order.
+/// Sums of `dz^T * x` over rows that come chunk by chunk, with a part for every task.
 pub(crate) struct ProductSums<'a> {
     partial: &'a mut [f32],
     layout: Layout,
     out: SendPtr<f32>,
 }
 
-/// How the sums for `n` columns of `dz` and `k` of `x` lie.
-#[derive(Debug, Clone, Copy)]
-struct Layout {
-    n: usize,
-    k: usize,
-    /// `[k][n]`, a row of `n` padded to whole vectors.
-    transposed: bool,
-    ld: usize,
-}
-
-impl Layout {
-    fn new(n: usize, k: usize) -> Layout {
-        let padded = |len: usize| len.next_multiple_of(lanes());
-        let [rows, columns] = [n * padded(k), k * padded(n)];
-        // A vector of one register is multiplied with less work for each load where it is two.
-        let transposed = columns < rows || (columns == rows && k <= lanes());
-        Layout { n, k, transposed, ld: padded(if transposed { n } else { k }) }
-    }
-
-    fn len(self) -> usize {
-        self.ld * if self.transposed { self.k } else { self.n }
-    }
-}
-
 impl<'a> ProductSums<'a> {
     /// Floats of a part for `n` columns of `dz` and `k` of `x`.
     pub fn part_len(n: usize, k: usize) -> usize {
-        Layout::new(n, k).len()
+        Layout::new(n, k).densest().len()
     }
 
     /// Sums in these floats, one part after the other; what they hold does not count.
     pub fn new(partial: &'a mut [f32], n: usize, k: usize) -> Self {
         let out = SendPtr(partial.as_mut_ptr());
-        ProductSums { partial, layout: Layout::new(n, k), out }
+        ProductSums { partial, layout: Layout::new(n, k).densest(), out }
     }
 
-    /// Adds the rows `dz` and `x` of one chunk to the part of `task`; its first chunk begins the part.
+    /// Adds the rows of one chunk, a 1x1 convolution of shape `s`, to the part of `task`; its first chunk begins the part.
     ///
     /// # Safety
     /// No other thread adds to the same part.
-    ///
-    /// # Panics
-    /// If `dz` and `x` have other numbers of rows, or there is no such part.
-    pub unsafe fn add(&self, task: usize, x: &[f32], dz: &[f32], begins: bool) {
-        let Layout { n, k, transposed, ld } = self.layout;
-        let len = self.layout.len();
-        assert!((task + 1) * len <= self.partial.len(), "there are sums for task {task}");
-        // The transposed sums are those of the other product, `x^T * dz`.
-        let (c_in, c_out, factors) = if transposed { (n, k, [dz, x]) } else { (k, n, [x, dz]) };
-        let shape = ConvShape::new(1, [1, x.len() / k], c_in, c_out, [1, 1], [1, 1], [0, 0], [1, 1], 1);
+    pub unsafe fn add(&self, task: usize, s: &ConvShape, x: &[f32], dz: &[f32], begins: bool) {
+        let (layout, len) = (self.layout, self.layout.len());
+        assert!(
+            (task + 1) * len <= self.partial.len() && [s.c_out, s.c_in] == [layout.n, layout.k],
+            "{s:?} fits the sums"
+        );
         // SAFETY: the caller's promise, and the part lies in the floats.
-        unsafe { add_product(&shape, Cut::new(n, k), factors, self.out.get().add(task * len), ld, begins) };
+        unsafe { add_product(s, layout, [x, dz], self.out.get().add(task * len), begins) };
     }
 
     /// Adds all parts to the gradient `[n][k]`, in the order of the tasks.
     pub fn finish(self, dweight: &mut [f32]) {
-        let (partial, Layout { k, transposed, ld, .. }) = (&*self.partial, self.layout);
-        parallel_chunks_mut(dweight, k, |co, row| {
-            for part in partial.chunks_exact(self.layout.len()) {
-                if transposed {
-                    row.iter_mut().zip(part[co..].iter().step_by(ld)).for_each(|(d, v)| *d += *v);
-                } else {
-                    row.iter_mut().zip(&part[co * ld..]).for_each(|(d, v)| *d += *v);
-                }
-            }
+        let (partial, layout) = (&*self.partial, self.layout);
+        parallel_chunks_mut(dweight, layout.k, |co, row| {
+            partial.chunks_exact(layout.len()).for_each(|part| layout.add(part, co, 0, row.iter_mut()));
         });
     }
 }
 
-/// Adds the `rows` partial sums to the gradient, in order.
-fn combine(plan: &Plan, partial: &[f32], rows: usize, ld: usize, dweight: &mut [f32], kernel: [usize; 2]) {
+/// Adds the partial sums to the gradient, in order.
+fn combine(plan: &Plan, layout: Layout, partial: &[f32], dweight: &mut [f32], kernel: [usize; 2]) {
     let p = &plan.p;
-    let n = p.c_out;
     let area = kernel[0] * kernel[1];
     let out = SendPtr(dweight.as_mut_ptr());
     let column = |co: usize| {
         // SAFETY: every task has its own output channel; the caller checked the length.
         let dw = unsafe { std::slice::from_raw_parts_mut(out.get().add(co * p.c_in * area), p.c_in * area) };
-        for row in 0..rows {
-            let part = &partial[(row * n + co) * ld..];
+        for part in partial.chunks_exact(layout.len()) {
             let mut at = 0;
             for &(_, ky) in &p.axes[0].taps {
                 for &(_, kx) in &p.axes[1].taps {
-                    let to = dw[ky * kernel[1] + kx..].iter_mut().step_by(area);
-                    to.zip(&part[at..at + p.c_in]).for_each(|(d, v)| *d += *v);
+                    layout.add(part, co, at, dw[ky * kernel[1] + kx..].iter_mut().step_by(area).take(p.c_in));
                     at += p.c_in;
                 }
             }
         }
     };
-    if rows * n * plan.k < 16 * 1024 {
-        (0..n).for_each(column);
+    if partial.len() < 16 * 1024 {
+        (0..p.c_out).for_each(column);
     } else {
-        parallel_for(n, column);
+        parallel_for(p.c_out, column);
     }
 }

@@ -14,7 +14,7 @@ use super::{
     product, side,
 };
 use crate::conv::plan::with_floats;
-use crate::conv::weight::{Cut, add_product};
+use crate::conv::weight::{Layout, add_product};
 use crate::elementwise::{load_n, store_n};
 use crate::simd::Simd;
 use crate::threads::{SendPtr, parallel_for};
@@ -54,7 +54,7 @@ pub(crate) fn weight_gradient(s: &ConvShape, x: &[f32], dy: &[f32], dweight: &mu
                     let v = std::slice::from_raw_parts(v.get().add(from * count * c_in), rows * c_in);
                     let g = std::slice::from_raw_parts(g.get().add(from * count * c_out), rows * c_out);
                     let sum = sums.get().add(kind * c_out * ld);
-                    add_product(&product(s, rows), Cut::new(c_out, c_in), [v, g], sum, ld, first == 0);
+                    add_product(&product(s, rows), Layout::new(c_out, c_in), [v, g], sum, first == 0);
                 }
             });
         }
