@@ -3,7 +3,8 @@
 //! Rows are the forward pass's: pointers plus segments. A task takes a range of tiles and a range of k, and adds products
 //! of six rows (of `co`) by two vectors (of `k`) to its own partial sum, tile by tile. Evenly spaced rows of one segment are
 //! multiplied where they lie: a copy of them would cost a tenth of the product, and more where there are few columns. Others
-//! are copied into contiguous panels. Partial sums are added to the gradient in the order of the tiles.
+//! are copied into contiguous panels, as are rows that lie far apart and have many columns (`FAR`). Partial sums are added
+//! to the gradient in the order of the tiles.
 
 // Register tiles are indexed by row and vector alike; iterators would hide which accumulator is which.
 #![allow(clippy::needless_range_loop)]
@@ -85,6 +86,10 @@ impl Layout {
 /// Panels that are packed in one sweep over the rows where these are the input's own: memory is read in order. Rows
 /// of a padded copy are in the second-level cache already, and one panel at a time stays in the first.
 const SWEEP: usize = 8;
+/// Floats of an input's row, and columns of `dY`, from which on rows are copied even so. A panel of such rows lies in many pages
+/// and in few sets of the cache, and is read for every few columns, while the copies are 3 % of the product's instructions.
+/// With them it takes 2 to 20 % less time on an Intel Xeon (AVX-512).
+const FAR: [usize; 2] = [256, 96];
 /// Rows of a sum where one whole panel has all columns of the product.
 const SHORT_SUM: usize = 64;
 
@@ -441,7 +446,8 @@ unsafe fn add_tile(
     c: *mut f32,
     begins: bool,
 ) {
-    let in_place = plan.even().filter(|_| layout.transposed || plan.one_run());
+    let far = plan.k >= FAR[0] && layout.n >= FAR[1];
+    let in_place = plan.even().filter(|_| layout.transposed || (plan.one_run() && !far));
     with_scratch(|s| {
         let a = plan.load(tile, x, s);
         let Scratch { a_off, y_off, pack_a, pack_b, .. } = s;
