@@ -7,8 +7,6 @@ use std::ops::{Deref, DerefMut};
 const LINE: usize = 64;
 /// Bytes of a large page, as they mostly are.
 const LARGE_PAGE: usize = 2 << 20;
-/// Bytes of a block that lies in large pages.
-const MANY: usize = 4 * LARGE_PAGE;
 
 /// A 64-byte aligned array of `f32`. Its pages are the system's until something writes to them.
 #[derive(Debug, Default)]
@@ -22,14 +20,15 @@ pub struct AlignedVec {
 impl AlignedVec {
     /// `len` zeros.
     pub fn zeros(len: usize) -> AlignedVec {
-        // A block of many large pages begins at one. What is skipped before costs no memory: nothing touches it.
-        let unit = if len * size_of::<f32>() >= MANY { LARGE_PAGE } else { LINE } / size_of::<f32>();
+        // A block of large pages begins at one. What is skipped before costs no memory: nothing touches it.
+        let unit = if len * size_of::<f32>() >= LARGE_PAGE { LARGE_PAGE } else { LINE } / size_of::<f32>();
         // Zeros as the system hands them out; `Vec` writes them itself only for other types.
-        let values = vec![0.0f32; len.next_multiple_of(unit) + unit];
+        let values = vec![0.0f32; len + unit];
         let past = values.as_ptr() as usize / size_of::<f32>() % unit;
         let block = AlignedVec { values, skip: (unit - past) % unit, len };
-        if len * size_of::<f32>() >= MANY {
-            ask_for_large_pages(&block.values[block.skip..][..len.next_multiple_of(unit)]);
+        if len * size_of::<f32>() >= LARGE_PAGE {
+            // Small pages hold the rest: one more large page would be memory for nothing.
+            ask_for_large_pages(&block[..len / unit * unit]);
         }
         block
     }
@@ -83,7 +82,7 @@ impl DerefMut for AlignedVec {
 
 #[cfg(test)]
 mod tests {
-    use super::{AlignedVec, LARGE_PAGE, LINE, MANY};
+    use super::{AlignedVec, LARGE_PAGE, LINE};
 
     #[test]
     fn it_is_aligned_when_made_copied_and_grown() {
@@ -94,7 +93,7 @@ mod tests {
             assert_eq!(*a, *b);
             a.grow(2 * len);
             for v in [&a, &b] {
-                let unit = if 4 * v.len() >= MANY { LARGE_PAGE } else { LINE };
+                let unit = if 4 * v.len() >= LARGE_PAGE { LARGE_PAGE } else { LINE };
                 assert!(v.is_empty() || (v.as_ptr() as usize).is_multiple_of(unit));
             }
             assert_eq!((a.len(), b.len()), (2 * len, len));
