@@ -12,7 +12,7 @@
 use crate::activation::{apply_simd, derivative_simd, specialise};
 use crate::conv::ChannelStats;
 use crate::elementwise::{CHUNK, load_n, store_n};
-use crate::simd::{Isa, Simd, isa};
+use crate::simd::{Isa, Simd, isa, stream_ahead};
 use crate::threads::{SendPtr, parallel_for};
 use crate::{Activation, dispatch};
 
@@ -238,6 +238,15 @@ macro_rules! each_vector {
     }};
 }
 
+/// Asks for the line `ahead` floats after the `i`-th; zero asks for none. What lies past the end need not be anything.
+#[inline(always)]
+unsafe fn ask<S: Simd>(from: *const f32, i: usize, ahead: usize) {
+    if ahead > 0 {
+        // SAFETY: it reads nothing.
+        unsafe { S::prefetch_second(from.wrapping_add(i + ahead)) };
+    }
+}
+
 /// `y = activation(z * scale + shift)`, plus `residual` where there is one.
 ///
 /// # Panics
@@ -256,19 +265,18 @@ pub fn forward(
     assert!(residual.is_none_or(|r| r.len() == y.len()), "batchnorm: residual and y differ in length");
     let split = Split::new(z.len(), c);
     let (scale, shift) = (split.repeat(scale), split.repeat(shift));
-    let out = SendPtr(y.as_mut_ptr());
+    let (out, ahead) = (SendPtr(y.as_mut_ptr()), stream_ahead());
     split.run(|_, start, rows, width| {
         // SAFETY: `rows * width` values from `start` lie inside `z`, `y` and the residual; tasks do not overlap.
         unsafe {
             let residual = residual.map_or(std::ptr::null(), |r| r.as_ptr().add(start));
             let (z, y) = (z.as_ptr().add(start), out.get().add(start));
-            forward_rows(activation, z, scale.as_ptr(), shift.as_ptr(), residual, y, rows, width);
+            forward_rows(activation, z, scale.as_ptr(), shift.as_ptr(), residual, y, [rows, width, ahead]);
         }
     });
 }
 
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
 unsafe fn forward_kernel<S: Simd>(
     activation: Activation,
     z: *const f32,
@@ -276,8 +284,7 @@ unsafe fn forward_kernel<S: Simd>(
     shift: *const f32,
     residual: *const f32,
     y: *mut f32,
-    rows: usize,
-    width: usize,
+    [rows, width, ahead]: [usize; 3],
 ) {
     // SAFETY: every access is to channels below `width` of the `rows` rows.
     unsafe {
@@ -285,12 +292,14 @@ unsafe fn forward_kernel<S: Simd>(
             let (z, y) = (z.add(r * width), y.add(r * width));
             if residual.is_null() {
                 each_vector!(S, width, |i, k| {
+                    ask::<S>(z, i, ahead);
                     let v = S::fma(load_n::<S>(z.add(i), k), load_n::<S>(scale.add(i), k), load_n::<S>(shift.add(i), k));
                     store_n::<S>(y.add(i), apply_simd::<S>(a, v), k);
                 });
             } else {
                 let residual = residual.add(r * width);
                 each_vector!(S, width, |i, k| {
+                    ask::<S>(z, i, ahead);
                     let v = S::fma(load_n::<S>(z.add(i), k), load_n::<S>(scale.add(i), k), load_n::<S>(shift.add(i), k));
                     store_n::<S>(y.add(i), S::add(apply_simd::<S>(a, v), load_n::<S>(residual.add(i), k)), k);
                 });
@@ -299,7 +308,7 @@ unsafe fn forward_kernel<S: Simd>(
     }
 }
 dispatch!(fn forward_rows(activation: Activation, z: *const f32, scale: *const f32, shift: *const f32,
-    residual: *const f32, y: *mut f32, rows: usize, width: usize) = forward_kernel);
+    residual: *const f32, y: *mut f32, size: [usize; 3]) = forward_kernel);
 
 /// The statistics of a batch by channel, and what they make of the parameters.
 #[derive(Debug, Clone, Copy)]
@@ -325,11 +334,12 @@ pub fn add_gradient_sums(z: &[f32], dy: &[f32], m: Moments<'_>, activation: Acti
     assert_eq!(z.len(), dy.len(), "batchnorm: z and dy differ in length");
     let split = Split::new(z.len(), c);
     let parameters = [m.scale, m.shift, m.mean].map(|p| split.repeat(p));
+    let ahead = stream_ahead();
     let sums = split.run_with_sums(|start, rows, width, sums| {
         // SAFETY: `rows * width` values from `start` lie inside `z` and `dy`; each task has its own `width` sums.
         unsafe {
             let parameters = [0, 1, 2].map(|i| parameters[i].as_ptr());
-            sum_rows(activation, z.as_ptr().add(start), dy.as_ptr().add(start), rows, width, parameters, sums);
+            sum_rows(activation, z.as_ptr().add(start), dy.as_ptr().add(start), [rows, width, ahead], parameters, sums);
         }
     });
     totals.iter_mut().zip(sums.iter().flatten()).for_each(|(total, sum)| *total += sum);
@@ -406,12 +416,13 @@ impl Gradient {
         check(z.len(), c, &[]);
         let split = Split::new(z.len(), c);
         let parameters = [0, 1, 2, 3].map(|i| split.repeat(&self.parameters[i]));
+        let ahead = stream_ahead();
         split.run(|_, start, rows, width| {
             // SAFETY: `rows * width` values from `start` lie inside `z`, `dy` and `dz`; tasks do not overlap.
             unsafe {
                 let p = [0, 1, 2, 3].map(|i| parameters[i].as_ptr());
                 let (z, dy, dz) = (z.as_ptr().add(start), dy.get().add(start), dz.get().add(start));
-                dz_rows(self.activation, z, dy, dz, rows, width, p);
+                dz_rows(self.activation, z, dy, dz, [rows, width, ahead], p);
             }
         });
     }
@@ -422,8 +433,7 @@ unsafe fn sum_kernel<S: Simd>(
     activation: Activation,
     z: *const f32,
     dy: *const f32,
-    rows: usize,
-    width: usize,
+    [rows, width, ahead]: [usize; 3],
     parameters: [*const f32; 3],
     sums: [*mut f32; 2],
 ) {
@@ -440,11 +450,11 @@ unsafe fn sum_kernel<S: Simd>(
                     let p = [p0.add(i), p1.add(i), p2.add(i)];
                     let s = [sums[0].add(i), sums[1].add(i)];
                     if i + GROUP * S::LANES <= width {
-                        sum_group::<S, GROUP>(a, z.add(at), dy.add(at), n, width, S::LANES, p, s);
+                        sum_group::<S, GROUP>(a, z.add(at), dy.add(at), [n, width, ahead], S::LANES, p, s);
                         i += GROUP * S::LANES;
                     } else {
                         let k = (width - i).min(S::LANES);
-                        sum_group::<S, 1>(a, z.add(at), dy.add(at), n, width, k, p, s);
+                        sum_group::<S, 1>(a, z.add(at), dy.add(at), [n, width, ahead], k, p, s);
                         i += k;
                     }
                 }
@@ -453,18 +463,16 @@ unsafe fn sum_kernel<S: Simd>(
         }
     });
 }
-dispatch!(fn sum_rows(activation: Activation, z: *const f32, dy: *const f32, rows: usize, width: usize,
+dispatch!(fn sum_rows(activation: Activation, z: *const f32, dy: *const f32, size: [usize; 3],
     parameters: [*const f32; 3], sums: [*mut f32; 2]) = sum_kernel);
 
 /// Adds the sums of `g * (z - mean)` and `g` of `N` vectors of channels; `k` lanes of each are used.
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
 unsafe fn sum_group<S: Simd, const N: usize>(
     activation: Activation,
     z: *const f32,
     dy: *const f32,
-    rows: usize,
-    width: usize,
+    [rows, width, ahead]: [usize; 3],
     k: usize,
     [scale, shift, mean]: [*const f32; 3],
     [sum_gz, sum_g]: [*mut f32; 2],
@@ -475,6 +483,8 @@ unsafe fn sum_group<S: Simd, const N: usize>(
         for r in 0..rows {
             for j in 0..N {
                 let i = j * S::LANES;
+                // Those of the next chain, which are then in this order too.
+                ask::<S>(z, r * width + i, if ahead > 0 { CHAIN } else { 0 });
                 let v = load_n::<S>(z.add(r * width + i), k);
                 let u = S::fma(v, load_n::<S>(scale.add(i), k), load_n::<S>(shift.add(i), k));
                 let d = S::mul(load_n::<S>(dy.add(r * width + i), k), derivative_simd::<S>(activation, u));
@@ -496,8 +506,7 @@ unsafe fn dz_kernel<S: Simd>(
     z: *const f32,
     dy: *const f32,
     dz: *mut f32,
-    rows: usize,
-    width: usize,
+    [rows, width, ahead]: [usize; 3],
     [scale, shift, slope, offset]: [*const f32; 4],
 ) {
     // SAFETY: every access is to channels below `width` of the `rows` rows.
@@ -505,6 +514,8 @@ unsafe fn dz_kernel<S: Simd>(
         specialise!(activation, a => for r in 0..rows {
             let (z, dy, dz) = (z.add(r * width), dy.add(r * width), dz.add(r * width));
             each_vector!(S, width, |i, k| {
+                ask::<S>(z, i, ahead);
+                ask::<S>(dy, i, ahead);
                 let (v, scale) = (load_n::<S>(z.add(i), k), load_n::<S>(scale.add(i), k));
                 let u = S::fma(v, scale, load_n::<S>(shift.add(i), k));
                 let g = S::mul(load_n::<S>(dy.add(i), k), derivative_simd::<S>(a, u));
@@ -514,7 +525,7 @@ unsafe fn dz_kernel<S: Simd>(
         });
     }
 }
-dispatch!(fn dz_rows(activation: Activation, z: *const f32, dy: *const f32, dz: *mut f32, rows: usize, width: usize,
+dispatch!(fn dz_rows(activation: Activation, z: *const f32, dy: *const f32, dz: *mut f32, size: [usize; 3],
     parameters: [*const f32; 4]) = dz_kernel);
 
 /// Checks that `c` channels divide `len` and that the parameters have `c` values.
