@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 const SPIN: Duration = Duration::from_micros(500);
 /// More threads than this are not used.
 const MOST_THREADS: usize = 1 << 15;
+/// More shares than this are not made of a job: further threads begin where others do.
+const MOST_SHARES: usize = 16;
 
 static WANTED: AtomicUsize = AtomicUsize::new(0);
 
@@ -55,28 +57,56 @@ impl<T> SendPtr<T> {
     }
 }
 
+/// Neighbouring tasks that a thread begins with. On cache lines of its own, and their neighbours.
+#[derive(Default)]
+#[repr(align(128))]
+struct Share {
+    next: AtomicUsize,
+    end: usize,
+}
+
 /// What one call of [`parallel_for`] shares with the workers; it lives on the caller's stack.
+///
+/// Neighbouring tasks mostly write neighbouring memory, down to parts of one cache line, and read the same inputs. So
+/// threads begin far apart, at the same part of every job, and take from each other's share only at the end.
 struct Job<'a> {
     run: &'a (dyn Fn(usize) + Sync),
-    tasks: usize,
-    next: AtomicUsize,
+    shares: [Share; MOST_SHARES],
+    count: usize,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
-impl Job<'_> {
-    /// Runs tasks until none is left. A panic ends the job early and is kept for the caller.
-    fn work(&self) {
+impl<'a> Job<'a> {
+    /// `tasks` in as many shares as there are threads.
+    fn new(run: &'a (dyn Fn(usize) + Sync), tasks: usize, threads: usize) -> Job<'a> {
+        let count = threads.clamp(1, MOST_SHARES);
+        let mut shares: [Share; MOST_SHARES] = Default::default();
+        let mut next = 0;
+        for (i, share) in shares[..count].iter_mut().enumerate() {
+            let end = next + (tasks - next) / (count - i);
+            *share = Share { next: AtomicUsize::new(next), end };
+            next = end;
+        }
+        Job { run, shares, count, panic: Mutex::new(None) }
+    }
+
+    /// Runs tasks until none is left, those of share `first` before those of others. A panic ends the job early and is
+    /// kept for the caller.
+    fn work(&self, first: usize) {
         let result = catch_unwind(AssertUnwindSafe(|| {
-            loop {
-                let task = self.next.fetch_add(1, Ordering::Relaxed);
-                if task >= self.tasks {
-                    break;
+            for i in 0..self.count {
+                let share = &self.shares[(first + i) % self.count];
+                loop {
+                    let task = share.next.fetch_add(1, Ordering::Relaxed);
+                    if task >= share.end {
+                        break;
+                    }
+                    (self.run)(task);
                 }
-                (self.run)(task);
             }
         }));
         if let Err(payload) = result {
-            self.next.store(self.tasks, Ordering::Relaxed);
+            self.shares.iter().for_each(|share| share.next.store(share.end, Ordering::Relaxed));
             lock(&self.panic).get_or_insert(payload);
         }
     }
@@ -213,7 +243,8 @@ fn spin(ready: impl Fn() -> bool) -> bool {
     }
 }
 
-fn worker() {
+/// The worker that begins with this share.
+fn worker(share: usize) {
     INSIDE.set(true);
     // Zero, not the present job: the one that this worker was started for may already be posted.
     let mut seen = 0;
@@ -225,7 +256,7 @@ fn worker() {
             continue;
         }
         // SAFETY: the caller waits until nobody is inside before it returns.
-        unsafe { &*POOL.job.load(Ordering::Relaxed) }.work();
+        unsafe { &*POOL.job.load(Ordering::Relaxed) }.work(share);
         if POOL.ticket.leave() {
             POOL.done.ring();
         }
@@ -246,19 +277,19 @@ pub fn parallel_for(tasks: usize, f: impl Fn(usize) + Sync) {
         return;
     };
     while *workers < helpers {
-        let name = format!("kinglet-{}", *workers + 1);
+        let share = *workers + 1;
         // Fewer threads than asked for are enough: the caller works too.
-        if std::thread::Builder::new().name(name).spawn(worker).is_err() {
+        if std::thread::Builder::new().name(format!("kinglet-{share}")).spawn(move || worker(share)).is_err() {
             break;
         }
         *workers += 1;
     }
-    let job = Job { run: &f, tasks, next: AtomicUsize::new(0), panic: Mutex::new(None) };
+    let job = Job::new(&f, tasks, helpers + 1);
     POOL.job.store((&raw const job).cast_mut().cast(), Ordering::Relaxed);
     POOL.ticket.post(helpers);
     POOL.posted.ring();
     INSIDE.set(true);
-    job.work();
+    job.work(0);
     INSIDE.set(false);
     POOL.ticket.close();
     POOL.done.wait(|| Ticket::inside(POOL.ticket.load()) == 0);
@@ -324,6 +355,25 @@ mod tests {
                 counts[i].fetch_add(1, Ordering::Relaxed);
             });
             assert!(counts.iter().all(|c| c.load(Ordering::Relaxed) == 1));
+        }
+    }
+
+    #[test]
+    fn a_thread_begins_with_its_share_and_goes_on_with_those_of_others() {
+        let seen = Mutex::new(Vec::new());
+        let run = |task: usize| lock(&seen).push(task);
+        let order = |tasks, threads, first| {
+            Job::new(&run, tasks, threads).work(first);
+            std::mem::take(&mut *lock(&seen))
+        };
+        assert_eq!(order(5, 2, 0), [0, 1, 2, 3, 4]);
+        assert_eq!(order(5, 2, 1), [2, 3, 4, 0, 1]);
+        assert_eq!(order(7, 3, 1), [2, 3, 4, 5, 6, 0, 1]);
+        // More threads than tasks, or than shares; a worker beyond the threads of this call.
+        for (tasks, threads, first) in [(2, 4, 3), (0, 2, 1), (100, 40, 39), (9, 2, 5)] {
+            let mut all = order(tasks, threads, first);
+            all.sort_unstable();
+            assert_eq!(all, (0..tasks).collect::<Vec<_>>(), "{tasks} tasks, {threads} threads, from {first}");
         }
     }
 

@@ -24,8 +24,8 @@ use crate::{Activation, AlignedVec, ConvShape, dispatch};
 
 /// Floats of a strip that is computed: 336 KiB of the second-level cache.
 const COMPUTED: usize = 84 * 1024;
-/// Floats of a strip that is copied: half of the first-level cache where a row is short enough.
-const COPIED: usize = 8 * 1024;
+/// Floats of a strip that is copied: 192 KiB. Shorter ones would stay in the first-level cache, but copy more rows twice.
+const COPIED: usize = 48 * 1024;
 /// Products for one value of the dense convolution before that may be done again where strips overlap: a first
 /// convolution of three channels.
 const CHEAP: usize = 64;
