@@ -107,6 +107,7 @@ def inference(args):
 
         def engines_for(threads):
             command = [args.kinglet, "bench", *flags, "--img", str(side), "--source", source, "--threads", str(threads)]
+            command.append("--infer-only")
             infer = lambda told: told["stages"]["infer"]["samples_ms"]
             ours = lambda: measure.Kinglet(command, infer)
             # Peers compute every class score; `detect` does where the objectness passes the threshold.

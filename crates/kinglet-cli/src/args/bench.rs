@@ -70,6 +70,9 @@ pub struct DetectionBench {
     /// Compute the class scores of all cells, not only of those whose objectness passes the threshold of 0.25
     #[arg(long, help_heading = "Measurement")]
     pub all_scores: bool,
+    /// Time the network alone, again and again on one picture, as other engines' benchmarks do
+    #[arg(long, help_heading = "Measurement")]
+    pub infer_only: bool,
     /// The machine.
     #[command(flatten)]
     pub machine: Machine,

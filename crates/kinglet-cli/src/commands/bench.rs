@@ -100,23 +100,28 @@ fn detection(args: DetectionBench, printer: &Printer) -> Result<ExitCode, CliErr
         expect_few_objects(&mut chosen.model, &input(&picture, small), small, NmsOptions::default().conf)?;
     }
     let mut detector = Detector::new(chosen.model).all_scores(args.all_scores);
+    let values = || input(&picture, size).repeat(batch);
+    let shape = [batch, size[0], size[1]];
     let mut times: [Times; 5] = Default::default();
-    let mut found = 0;
+    let mut found = None;
+    let alone = args.infer_only.then(values);
     for run in 0..args.runs.warmup + args.runs.repeats {
-        let (stages, objects) = once(&mut detector, &file, size, batch)?;
+        let stages = if let Some(values) = &alone {
+            let (_, timing) = detector.predict(values, shape, NmsOptions::default().conf).map_err(CliError::input)?;
+            [Duration::ZERO, Duration::ZERO, timing.inference, Duration::ZERO]
+        } else {
+            let (stages, objects) = once(&mut detector, &file, size, batch)?;
+            found = Some(objects);
+            stages
+        };
         if run < args.runs.warmup {
             continue;
         }
         stages.iter().zip(&mut times).for_each(|(&stage, times)| times.push(stage));
         times[4].push(stages.iter().sum());
-        found = objects;
     }
-    let layers = if args.per_layer {
-        let values: Vec<f32> = input(&picture, size).repeat(batch);
-        per_layer(&mut detector, &values, [batch, size[0], size[1]], args.runs.repeats)?
-    } else {
-        Vec::new()
-    };
+    let layers =
+        if args.per_layer { per_layer(&mut detector, &values(), shape, args.runs.repeats)? } else { Vec::new() };
     setting.measure_again();
     let share = setting.share(2.0 * macs as f64, times[2].median());
     let images_per_s = batch as f64 * 1e3 / times[4].median().max(1e-9);
@@ -131,9 +136,8 @@ fn detection(args: DetectionBench, printer: &Printer) -> Result<ExitCode, CliErr
         picture.width,
         picture.height
     ));
-    let rows: Vec<Vec<String>> = STAGES
-        .iter()
-        .zip(&times)
+    let measured = || STAGES.iter().zip(&times).filter(|(stage, _)| !args.infer_only || **stage == "infer");
+    let rows: Vec<Vec<String>> = measured()
         .map(|(stage, t)| vec![(*stage).to_owned(), format!("{:.2}", t.median()), format!("{:.2}", t.p95())])
         .collect();
     printer.result(&table(&["stage", "median ms", "p95 ms"], &rows));
@@ -146,12 +150,12 @@ fn detection(args: DetectionBench, printer: &Printer) -> Result<ExitCode, CliErr
         100.0 * share,
         setting.peak_flops / 1e9
     ));
-    if !chosen.trained {
+    if !chosen.trained && !args.infer_only {
         printer.say("random parameters, by which one cell in a hundred may hold an object: a trained model's nms takes another time");
     }
     if args.json {
         let stages: serde_json::Map<String, serde_json::Value> =
-            STAGES.iter().zip(&times).map(|(stage, t)| ((*stage).to_owned(), t.json())).collect();
+            measured().map(|(stage, t)| ((*stage).to_owned(), t.json())).collect();
         printer.data(&json!({
             "model": chosen.stem, "trained": chosen.trained, "image": size, "batch": batch,
             "source": [picture.height, picture.width], "stages": stages, "images_per_s": rounded(images_per_s),

@@ -158,9 +158,11 @@ impl Cut {
                 let filled: usize = (0..parts).map(|p| span(s, 0, rows.min(oh - p * rows))).sum();
                 let again = filled as f64 / span(s, 0, oh) as f64;
                 let tasks = (s.batch * parts * if projected { 1 } else { chunks }) as f64;
-                // Rows filled again, an idle thread at the end, starting tasks, and reading the input once a chunk.
+                // Rows filled again, an idle thread at the end, starting tasks, reading the input once a chunk, and
+                // with a single part reading rows that other threads wrote.
                 let cost = if computed { again } else { 0.8 + 0.2 * again };
                 let cost = cost * (1.0 + 0.7 / tasks) + 5e-4 * tasks + 0.01 * chunks as f64;
+                let cost = if parts == 1 { cost + 0.03 } else { cost };
                 if cost < best.0 {
                     best = (cost, Cut { rows, parts, chunk: per_chunk * width, chunks });
                 }
@@ -280,7 +282,8 @@ impl Depthwise {
         let (together, splits) = if self.project.is_some() { (chunks, 1) } else { (1, chunks) };
         let task = |i: usize| {
             let (image, rest) = (i / (parts * splits), i % (parts * splits));
-            let first = rest % splits * together;
+            // From the last chunk on, which may be the longest.
+            let first = (splits - 1 - rest % splits) * together;
             // SAFETY: the arena holds every place (`end`); tasks write different rows or channels.
             with_scratch(|s| unsafe { self.part(base.get(), image, rest / splits, first..first + together, s) });
         };
