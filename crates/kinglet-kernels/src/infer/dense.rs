@@ -18,6 +18,8 @@ use crate::{Activation, ConvShape, activation, dispatch};
 pub(super) const SMALL: usize = 64 * 1024;
 /// Tasks that a convolution is cut into where it has enough work.
 pub(super) const TASKS: usize = 8;
+/// Rows that a tile has at least, where there are so many.
+const LEAST_ROWS: usize = 48;
 
 /// A gate on the input: `[n, c_in]` factors in the arena, then an activation.
 #[derive(Debug, Clone, Copy)]
@@ -69,16 +71,18 @@ pub fn padded_bias(s: &ConvShape, bias: Option<&[f32]>) -> Arc<[f32]> {
 /// Rows of a tile, so that its inputs and outputs stay in the second-level cache, beside weights that may.
 pub(super) fn row_target(k: usize, n: usize) -> usize {
     let floats = 64 * 1024 - (k * n / 2).min(24 * 1024);
-    (floats / (k.min(288) + n).max(1)).clamp(48, 384) / 12 * 12
+    (floats / (k.min(288) + n).max(1)).clamp(LEAST_ROWS, 384) / 12 * 12
 }
 
-/// Rows of a tile out of `rows`, `most` or down to half of it, so that threads end together.
+/// Rows of a tile out of `rows`, `most` or down to half of it, so that threads end together. Tiles of less than
+/// [`LEAST_ROWS`] would read the weights too often.
 fn even_rows(rows: usize, most: usize) -> usize {
-    if rows <= most {
+    if rows < 2 * LEAST_ROWS {
         return most;
     }
+    let most = most.min(rows);
     let cost = |tile: usize| imbalance(rows / tile, (rows % tile) as f64 / tile as f64);
-    let tiles = (most / 2..=most).rev().step_by(6);
+    let tiles = (LEAST_ROWS.max(most / 2)..=most).rev().step_by(6);
     tiles.min_by(|&a, &b| cost(a).total_cmp(&cost(b))).unwrap_or(most)
 }
 
@@ -123,10 +127,12 @@ impl Dense {
         let (tiles, k) = (first.tiles(), first.k);
         let work = tiles * first.max_rows() * k * n;
         let panels = panel_count(columns / lanes());
+        // Of a gated input every task makes a copy.
+        let wanted = if gate.is_some() { TASKS / 2 } else { TASKS };
         let splits = if tiles == 0 {
             1
         } else {
-            TASKS.div_ceil(tiles * s.groups).min(panels.max(1)).min((work / tiles / SMALL).max(1))
+            wanted.div_ceil(tiles * s.groups).min(panels.max(1)).min((work / tiles / SMALL).max(1))
         };
         let mut end = x.end(x_rows).max(y.end(y_rows));
         end = residual.iter().fold(end, |end, r| end.max(r.end(y_rows)));
