@@ -9,7 +9,7 @@ use crate::printer::Printer;
 use crate::table::table;
 use kinglet_data::Rng;
 use kinglet_data::synthetic::draw_scene;
-use kinglet_runtime::{Detector, Fit, Fitted, StepTiming};
+use kinglet_runtime::{Detector, Fit, Fitted, StepTiming, Timing};
 use kinglet_vision::decode::{self, Limits};
 use kinglet_vision::encode::jpeg_bytes;
 use kinglet_vision::{Image, Letterbox, NmsOptions};
@@ -43,7 +43,6 @@ fn once(
     size: [usize; 2],
     batch: usize,
 ) -> Result<([Duration; 4], usize), CliError> {
-    let options = NmsOptions::default();
     let begin = Instant::now();
     let images: Vec<Image> = (0..batch)
         .map(|_| decode::decode(file, &Limits::default()).map(|decoded| decoded.image).map_err(CliError::input))
@@ -54,9 +53,19 @@ fn once(
     let fitted: Vec<Fitted<'_>> =
         images.iter().map(|image| Fitted::new(Cow::Borrowed(image), size, Fit::Full, stride)).collect();
     let resized = begin.elapsed();
-    let batch: Vec<_> = fitted.iter().map(|image| (image, &options)).collect();
-    let (found, t) = detector.detect_fitted(&batch).map_err(CliError::input)?;
-    Ok(([decoded, resized + t.preprocess, t.inference, t.nms], found.iter().map(Vec::len).sum()))
+    let (t, found) = detect(detector, fitted.iter())?;
+    Ok(([decoded, resized + t.preprocess, t.inference, t.nms], found))
+}
+
+/// Detects in a batch: the times, and how many objects were found.
+fn detect<'a>(
+    detector: &mut Detector,
+    images: impl Iterator<Item = &'a Fitted<'a>>,
+) -> Result<(Timing, usize), CliError> {
+    let options = NmsOptions::default();
+    let batch: Vec<_> = images.map(|image| (image, &options)).collect();
+    let (found, timing) = detector.detect_fitted(&batch).map_err(CliError::input)?;
+    Ok((timing, found.iter().map(Vec::len).sum()))
 }
 
 /// A letterboxed picture as values in 0..=1.
@@ -100,28 +109,29 @@ fn detection(args: DetectionBench, printer: &Printer) -> Result<ExitCode, CliErr
         expect_few_objects(&mut chosen.model, &input(&picture, small), small, NmsOptions::default().conf)?;
     }
     let mut detector = Detector::new(chosen.model).all_scores(args.all_scores);
-    let values = || input(&picture, size).repeat(batch);
-    let shape = [batch, size[0], size[1]];
     let mut times: [Times; 5] = Default::default();
-    let mut found = None;
-    let alone = args.infer_only.then(values);
+    let mut found = 0;
+    let alone = args.infer_only.then(|| Fitted::new(Cow::Borrowed(&picture), size, Fit::Full, detector.max_stride()));
     for run in 0..args.runs.warmup + args.runs.repeats {
-        let stages = if let Some(values) = &alone {
-            let (_, timing) = detector.predict(values, shape, NmsOptions::default().conf).map_err(CliError::input)?;
-            [Duration::ZERO, Duration::ZERO, timing.inference, Duration::ZERO]
+        let (stages, objects) = if let Some(fitted) = &alone {
+            let (timing, objects) = detect(&mut detector, std::iter::repeat_n(fitted, batch))?;
+            ([Duration::ZERO, Duration::ZERO, timing.inference, Duration::ZERO], objects)
         } else {
-            let (stages, objects) = once(&mut detector, &file, size, batch)?;
-            found = Some(objects);
-            stages
+            once(&mut detector, &file, size, batch)?
         };
         if run < args.runs.warmup {
             continue;
         }
         stages.iter().zip(&mut times).for_each(|(&stage, times)| times.push(stage));
         times[4].push(stages.iter().sum());
+        found = objects;
     }
-    let layers =
-        if args.per_layer { per_layer(&mut detector, &values(), shape, args.runs.repeats)? } else { Vec::new() };
+    let layers = if args.per_layer {
+        let values: Vec<f32> = input(&picture, size).repeat(batch);
+        per_layer(&mut detector, &values, [batch, size[0], size[1]], args.runs.repeats)?
+    } else {
+        Vec::new()
+    };
     setting.measure_again();
     let share = setting.share(2.0 * macs as f64, times[2].median());
     let images_per_s = batch as f64 * 1e3 / times[4].median().max(1e-9);

@@ -71,7 +71,7 @@ fn bench_gives_every_stage_and_the_machine() {
 fn bench_of_the_network_alone_has_no_other_stage() {
     let value = here("bench --cfg kinglet_small --nc 3 --img 64 --repeats 3 --warmup 0 --infer-only --json");
     let stages: Vec<&str> = value["stages"].as_object().unwrap().keys().map(String::as_str).collect();
-    assert_eq!((stages, &value["detections"]), (vec!["infer"], &Value::Null));
+    assert_eq!(stages, ["infer"]);
     assert_eq!(value["stages"]["infer"]["samples_ms"].as_array().map(Vec::len), Some(3));
     assert!(value["stages"]["infer"]["min_ms"].as_f64().unwrap() > 0.0);
 }
