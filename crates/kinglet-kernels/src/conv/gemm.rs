@@ -119,6 +119,55 @@ struct Micro<'a> {
     r_off: *const usize,
 }
 
+impl Micro<'_> {
+    /// Block `block` of panel `panel`, before its rows are known.
+    ///
+    /// # Safety
+    /// Both exist, and the tile's fields are as they say.
+    #[inline(always)]
+    unsafe fn new<'a, S: Simd>(t: &Tile<'a>, block: usize, panel: usize) -> Micro<'a> {
+        let vectors = t.n.div_ceil(S::LANES);
+        let (first, last) = (block == 0, block + 1 == t.blocks.len());
+        let width = panel_width(panel, vectors);
+        let column = 2 * panel * S::LANES;
+        let end = column + width * S::LANES;
+        // SAFETY: the caller's promise; null pointers stay null.
+        unsafe {
+            let block = t.blocks.get_unchecked(block);
+            Micro {
+                a: t.a,
+                a_off: std::ptr::null(),
+                y: t.y.add(column),
+                y_off: std::ptr::null(),
+                rows: 0,
+                b: t.b.add(column * t.k + block.k0 * width * S::LANES),
+                segments: t.segments.get_unchecked(block.segments.start..block.segments.end),
+                tail: if end > t.n { S::LANES - (end - t.n) } else { S::LANES },
+                bias: if first && !t.bias.is_null() { t.bias.add(column) } else { std::ptr::null() },
+                stats: if last && !t.stats.is_null() { t.stats.add(column) } else { std::ptr::null_mut() },
+                stats_ld: vectors * S::LANES,
+                load: !first || t.accumulate,
+                activation: if last { t.activation } else { Activation::Identity },
+                residual: if last && !t.residual.is_null() { t.residual.add(column) } else { std::ptr::null() },
+                r_off: std::ptr::null(),
+            }
+        }
+    }
+
+    /// Goes to row `row` of the tile.
+    #[inline(always)]
+    unsafe fn at(&mut self, t: &Tile<'_>, row: usize) {
+        // SAFETY: the row exists.
+        unsafe {
+            self.a_off = t.a_off.as_ptr().add(row);
+            self.y_off = t.y_off.as_ptr().add(row);
+            if !self.residual.is_null() {
+                self.r_off = t.r_off.as_ptr().add(row);
+            }
+        }
+    }
+}
+
 #[inline(always)]
 unsafe fn gemm_tile_kernel<S: Simd>(t: &Tile<'_>) {
     // SAFETY: the caller's promise on the tile's fields; indices below stay inside them.
@@ -128,52 +177,45 @@ unsafe fn gemm_tile_kernel<S: Simd>(t: &Tile<'_>) {
         let mut chunk = 0;
         while chunk < rows {
             let chunk_end = (chunk + t.row_chunk).min(rows);
-            for (i, block) in t.blocks.iter().enumerate() {
-                let first = i == 0;
-                let last = i + 1 == t.blocks.len();
-                for panel in t.panels.start..t.panels.end {
-                    let width = panel_width(panel, vectors);
-                    let column = 2 * panel * S::LANES;
-                    let end = column + width * S::LANES;
-                    let mut m = Micro {
-                        a: t.a,
-                        a_off: std::ptr::null(),
-                        y: t.y.add(column),
-                        y_off: std::ptr::null(),
-                        rows: 0,
-                        b: t.b.add(column * t.k + block.k0 * width * S::LANES),
-                        segments: t.segments.get_unchecked(block.segments.start..block.segments.end),
-                        tail: if end > t.n { S::LANES - (end - t.n) } else { S::LANES },
-                        bias: if first && !t.bias.is_null() { t.bias.add(column) } else { std::ptr::null() },
-                        stats: if last && !t.stats.is_null() { t.stats.add(column) } else { std::ptr::null_mut() },
-                        stats_ld: vectors * S::LANES,
-                        load: !first || t.accumulate,
-                        activation: if last { t.activation } else { Activation::Identity },
-                        residual: if last && !t.residual.is_null() { t.residual.add(column) } else { std::ptr::null() },
-                        r_off: std::ptr::null(),
-                    };
-                    let mut row = chunk;
-                    while row < chunk_end {
-                        let left = chunk_end - row;
-                        m.a_off = t.a_off.as_ptr().add(row);
-                        m.y_off = t.y_off.as_ptr().add(row);
-                        if !m.residual.is_null() {
-                            m.r_off = t.r_off.as_ptr().add(row);
+            for block in 0..t.blocks.len() {
+                let mut panel = t.panels.start;
+                while panel < t.panels.end {
+                    // Two panels at once where 24 sums have registers: fewer loads a product.
+                    let two = S::LANES == 16 && panel + 1 < t.panels.end && panel_width(panel + 1, vectors) == 2;
+                    let mut done = chunk;
+                    if two {
+                        let (mut left, mut right) =
+                            (Micro::new::<S>(t, block, panel), Micro::new::<S>(t, block, panel + 1));
+                        while done + 5 <= chunk_end {
+                            left.at(t, done);
+                            right.at(t, done);
+                            done += micro_two::<S, 6, 2>(&mut left, &mut right, chunk_end - done);
                         }
-                        let step = match (width, left) {
-                            (2, 5..) => micro::<S, 6, 2>(&mut m, left),
-                            (2, 3..) => micro::<S, 4, 2>(&mut m, left),
-                            (2, 2) => micro::<S, 2, 2>(&mut m, left),
-                            (2, _) => micro::<S, 1, 2>(&mut m, left),
-                            (3, 3..) => micro::<S, 3, 3>(&mut m, left),
-                            (3, 2) => micro::<S, 2, 3>(&mut m, left),
-                            (3, _) => micro::<S, 1, 3>(&mut m, left),
-                            (_, 7..) => micro::<S, 12, 1>(&mut m, left),
-                            (_, 3..) => micro::<S, 6, 1>(&mut m, left),
-                            (_, _) => micro::<S, 2, 1>(&mut m, left),
-                        };
-                        row += step;
                     }
+                    let last = panel + usize::from(two);
+                    for panel in panel..=last {
+                        let width = panel_width(panel, vectors);
+                        let mut m = Micro::new::<S>(t, block, panel);
+                        let mut row = done;
+                        while row < chunk_end {
+                            let left = chunk_end - row;
+                            m.at(t, row);
+                            let step = match (width, left) {
+                                (2, 5..) => micro::<S, 6, 2>(&mut m, left),
+                                (2, 3..) => micro::<S, 4, 2>(&mut m, left),
+                                (2, 2) => micro::<S, 2, 2>(&mut m, left),
+                                (2, _) => micro::<S, 1, 2>(&mut m, left),
+                                (3, 3..) => micro::<S, 3, 3>(&mut m, left),
+                                (3, 2) => micro::<S, 2, 3>(&mut m, left),
+                                (3, _) => micro::<S, 1, 3>(&mut m, left),
+                                (_, 7..) => micro::<S, 12, 1>(&mut m, left),
+                                (_, 3..) => micro::<S, 6, 1>(&mut m, left),
+                                (_, _) => micro::<S, 2, 1>(&mut m, left),
+                            };
+                            row += step;
+                        }
+                    }
+                    panel = last + 1;
                 }
             }
             chunk = chunk_end;
@@ -185,6 +227,84 @@ unsafe fn gemm_tile_kernel<S: Simd>(t: &Tile<'_>) {
 #[inline(always)]
 unsafe fn micro<S: Simd, const MR: usize, const NV: usize>(m: &mut Micro<'_>, left: usize) -> usize {
     // SAFETY: the caller's promise on the fields; rows at and past `left` are never addressed.
+    unsafe {
+        let mut acc = begin::<S, MR, NV>(m, left);
+        let base = bases::<MR>(m);
+        let mut b = m.b;
+        for s in m.segments {
+            let p = base.map(|p| p.add(s.offset));
+            for k in 0..s.len {
+                let mut w = [S::splat(0.0); NV];
+                for v in 0..NV {
+                    w[v] = S::load(b.add(v * S::LANES));
+                }
+                for r in 0..MR {
+                    let x = S::splat(*p[r].add(k));
+                    for v in 0..NV {
+                        acc[r][v] = S::fma(x, w[v], acc[r][v]);
+                    }
+                }
+                b = b.add(NV * S::LANES);
+            }
+        }
+        end::<S, MR, NV>(m, acc);
+        m.rows
+    }
+}
+
+/// [`micro`] for the same rows of two panels.
+#[inline(always)]
+unsafe fn micro_two<S: Simd, const MR: usize, const NV: usize>(
+    m: &mut Micro<'_>,
+    m2: &mut Micro<'_>,
+    left: usize,
+) -> usize {
+    // SAFETY: as in `micro`; the panels have the same segments.
+    unsafe {
+        // Two arrays: one of all sums would be too long to stay in registers.
+        let (mut acc, mut acc2) = (begin::<S, MR, NV>(m, left), begin::<S, MR, NV>(m2, left));
+        let base = bases::<MR>(m);
+        let (mut b, mut b2) = (m.b, m2.b);
+        for s in m.segments {
+            let p = base.map(|p| p.add(s.offset));
+            for k in 0..s.len {
+                let (mut w, mut w2) = ([S::splat(0.0); NV], [S::splat(0.0); NV]);
+                for v in 0..NV {
+                    w[v] = S::load(b.add(v * S::LANES));
+                    w2[v] = S::load(b2.add(v * S::LANES));
+                }
+                for r in 0..MR {
+                    let x = S::splat(*p[r].add(k));
+                    for v in 0..NV {
+                        acc[r][v] = S::fma(x, w[v], acc[r][v]);
+                        acc2[r][v] = S::fma(x, w2[v], acc2[r][v]);
+                    }
+                }
+                b = b.add(NV * S::LANES);
+                b2 = b2.add(NV * S::LANES);
+            }
+        }
+        end::<S, MR, NV>(m, acc);
+        end::<S, MR, NV>(m2, acc2);
+        m.rows
+    }
+}
+
+/// Where the rows of A begin; rows past the last repeat it.
+#[inline(always)]
+unsafe fn bases<const MR: usize>(m: &Micro<'_>) -> [*const f32; MR] {
+    let mut base = [m.a; MR];
+    for r in 0..MR {
+        // SAFETY: this row exists.
+        base[r] = unsafe { m.a.add(*m.a_off.add(r.min(m.rows - 1))) };
+    }
+    base
+}
+
+/// Counts the rows and gives what the sums begin with.
+#[inline(always)]
+unsafe fn begin<S: Simd, const MR: usize, const NV: usize>(m: &mut Micro<'_>, left: usize) -> [[S::V; NV]; MR] {
+    // SAFETY: as in `micro`.
     unsafe {
         m.rows = left.min(MR);
         // Outputs to come: where little is summed up, a tile takes less time than a line takes from memory.
@@ -216,30 +336,15 @@ unsafe fn micro<S: Simd, const MR: usize, const NV: usize>(m: &mut Micro<'_>, le
                 }
             }
         }
-        let mut base = [m.a; MR];
-        for r in 0..MR {
-            base[r] = m.a.add(*m.a_off.add(r.min(m.rows - 1)));
-        }
-        let mut b = m.b;
-        for s in m.segments {
-            let mut p = base;
-            for q in &mut p {
-                *q = q.add(s.offset);
-            }
-            for k in 0..s.len {
-                let mut w = [S::splat(0.0); NV];
-                for v in 0..NV {
-                    w[v] = S::load(b.add(v * S::LANES));
-                }
-                for r in 0..MR {
-                    let x = S::splat(*p[r].add(k));
-                    for v in 0..NV {
-                        acc[r][v] = S::fma(x, w[v], acc[r][v]);
-                    }
-                }
-                b = b.add(NV * S::LANES);
-            }
-        }
+        acc
+    }
+}
+
+/// Statistics, activation and residual of a register tile, and its way to memory.
+#[inline(always)]
+unsafe fn end<S: Simd, const MR: usize, const NV: usize>(m: &Micro<'_>, mut acc: [[S::V; NV]; MR]) {
+    // SAFETY: as in `micro`.
+    unsafe {
         if !m.stats.is_null() {
             for v in 0..NV {
                 let p = m.stats.add(v * S::LANES);
@@ -283,6 +388,5 @@ unsafe fn micro<S: Simd, const MR: usize, const NV: usize>(m: &mut Micro<'_>, le
                 }
             }
         }
-        m.rows
     }
 }
