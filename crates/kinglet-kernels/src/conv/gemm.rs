@@ -2,7 +2,7 @@
 //!
 //! `Y[m, n] = sum over k of A[m, k] * B[k, n]`. Rows of A are pointers into the input (or a padded copy of it) plus a few
 //! contiguous segments, so no patch matrix is built. B is packed in panels of one, two or three vectors of columns
-//! (see `pack`); twelve accumulators stay in registers.
+//! (see `pack`); twelve accumulators stay in registers, or 24 of two panels where there are 32 wide registers.
 
 // Register tiles are indexed by row and vector alike; iterators would hide which accumulator is which.
 #![allow(clippy::needless_range_loop)]
