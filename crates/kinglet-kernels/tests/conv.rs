@@ -90,7 +90,7 @@ fn shapes() -> Vec<ConvShape> {
         shape(1, [4, 4], [0, 3], 3, 1, 1, 1, 1),
     ];
     for c_in in [1, 3, 5, 13, 16] {
-        for c_out in [1, 7, 16, 18, 40] {
+        for c_out in [1, 7, 16, 18, 40, 60] {
             for k in [1, 3, 5, 6] {
                 for s in [1, 2] {
                     let p = (c_in + c_out + s) % 3;
