@@ -8,13 +8,13 @@
 mod block;
 pub mod blocks;
 mod decode;
-mod half;
 mod model;
 mod recorder;
 mod structure;
 mod summary;
 mod torch;
 mod weights;
+mod widen;
 pub mod zoo;
 
 pub use block::{Block, Entry};

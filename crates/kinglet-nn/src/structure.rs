@@ -69,7 +69,7 @@ pub(crate) fn transfer(file: &WeightsFile, model: &mut Model) -> Option<Transfer
     let missing = model.params.iter().filter(|(_, param)| !in_backbone(&param.name));
     report.missing = missing.map(|(_, param)| param.name.clone()).collect();
     for (id, values) in copies {
-        model.params.get_mut(id).copy_from_slice(values);
+        model.params.set(id, values.to_vec());
     }
     Some(report)
 }

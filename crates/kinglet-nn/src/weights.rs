@@ -1,8 +1,7 @@
 //! Weights on disk: safetensors with PyTorch's names and order, the model's YAML inside; PyTorch's own files are read too.
 
-use crate::half::half_to_f32;
 use crate::torch::{self, TorchError, TorchInfo};
-use crate::{Model, structure};
+use crate::{Model, structure, widen};
 use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -188,6 +187,10 @@ impl WeightsFile {
     /// Names the first tensor that holds others.
     pub fn check_finite(&self, path: &Path) -> Result<(), WeightsError> {
         for (name, (_, values)) in &self.tensors {
+            // All of them first, which takes vectors where a search that may stop does not.
+            if values.iter().fold(true, |all, v| all & v.is_finite()) {
+                continue;
+            }
             if let Some(first) = values.iter().position(|v| !v.is_finite()) {
                 let count = values.iter().filter(|v| !v.is_finite()).count();
                 let (path, name) = (path.to_owned(), name.clone());
@@ -204,20 +207,10 @@ impl WeightsFile {
         let mut out = WeightsFile { metadata: header.metadata().clone().unwrap_or_default(), ..Default::default() };
         for (name, view) in file.tensors() {
             let values = match view.dtype() {
-                Dtype::F32 => {
-                    view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
-                }
-                Dtype::F16 => {
-                    view.data().chunks_exact(2).map(|b| half_to_f32(u16::from_le_bytes([b[0], b[1]]))).collect()
-                }
-                Dtype::BF16 => {
-                    let widened = |b: &[u8]| f32::from_bits(u32::from(u16::from_le_bytes([b[0], b[1]])) << 16);
-                    view.data().chunks_exact(2).map(widened).collect()
-                }
-                Dtype::F64 => {
-                    let (numbers, _) = view.data().as_chunks::<8>();
-                    numbers.iter().map(|b| f64::from_le_bytes(*b) as f32).collect()
-                }
+                Dtype::F32 => widen::f32(view.data()),
+                Dtype::F16 => widen::f16(view.data()),
+                Dtype::BF16 => widen::bf16(view.data()),
+                Dtype::F64 => widen::f64(view.data()),
                 other => {
                     return Err(WeightsError::Dtype { path: path.to_owned(), name, dtype: format!("{other:?}") });
                 }
@@ -257,24 +250,25 @@ impl WeightsFile {
         safetensors::serialize(views, metadata)
     }
 
-    /// Copies tensors into the model where names and shapes agree. Where no name agrees, as with a state dict of
-    /// torchvision's or timm's, the backbone is looked for by its structure.
-    pub fn transfer(&self, model: &mut Model) -> Transfer {
+    /// Moves tensors into the model where names and shapes agree. Where no name agrees, as with a state dict of
+    /// torchvision's or timm's, the backbone is looked for by its structure. The model's parameters need not have values
+    /// before; those that are missing in the file are left as they are.
+    pub fn transfer(mut self, model: &mut Model) -> Transfer {
         let mut report = Transfer::default();
         let wanted: Vec<_> = model.params.iter().map(|(id, p)| (id, p.name.clone(), p.shape.clone())).collect();
         for (id, name, shape) in wanted {
-            match self.tensors.get(&name) {
+            match self.tensors.get_mut(&name) {
                 None => report.missing.push(name),
                 Some((found, _)) if *found != shape => report.mismatched.push((name, found.clone(), shape)),
                 Some((_, values)) => {
-                    model.params.get_mut(id).copy_from_slice(values);
+                    model.params.set(id, std::mem::take(values));
                     report.loaded.push(name);
                 }
             }
         }
         if report.loaded.is_empty()
             && report.mismatched.is_empty()
-            && let Some(found) = structure::transfer(self, model)
+            && let Some(found) = structure::transfer(&self, model)
         {
             return found;
         }

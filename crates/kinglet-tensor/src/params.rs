@@ -44,7 +44,7 @@ pub enum Init {
     UniformPlus(f32, Vec<f32>),
 }
 
-/// A declared parameter. It has no values until [`Params::initialise`].
+/// A declared parameter. It has no values until [`Params::initialise`] or [`Params::set`].
 #[derive(Debug, Clone)]
 pub struct Param {
     /// Name in a state dict, such as `model.4.conv.0.weight`.
@@ -109,6 +109,16 @@ impl Params {
                 }
             })
             .collect();
+    }
+
+    /// Gives a parameter its values, whether or not it has others.
+    ///
+    /// # Panics
+    /// If they are not as many as its shape has.
+    pub fn set(&mut self, id: ParamId, values: Vec<f32>) {
+        assert_eq!(values.len(), self.decls[id.0].len(), "values of `{}`", self.decls[id.0].name);
+        self.values.resize_with(self.decls.len(), Vec::new);
+        self.values[id.0] = values;
     }
 
     /// The declarations in order.

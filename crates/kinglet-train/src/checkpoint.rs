@@ -198,6 +198,7 @@ pub fn load_model(path: &Path) -> Result<LoadedModel, TrainError> {
             return Err(TrainError::Checkpoint { path: path.to_owned(), message });
         }
     }
+    let torch = file.torch.take();
     let report = file.transfer(&mut model);
     if !report.complete() {
         let missing = report.missing.iter().chain(report.mismatched.iter().map(|m| &m.0)).next();
@@ -209,7 +210,7 @@ pub fn load_model(path: &Path) -> Result<LoadedModel, TrainError> {
         );
         return Err(TrainError::Checkpoint { path: path.to_owned(), message });
     }
-    Ok(LoadedModel { model, names: header.names, img: header.img, options: header.options, torch: file.torch.take() })
+    Ok(LoadedModel { model, names: header.names, img: header.img, options: header.options, torch })
 }
 
 /// Gives a model the anchors of a header.
@@ -232,13 +233,12 @@ pub(crate) fn take_anchors(model: &mut Model, header: &Header, path: &Path) -> R
     Ok(())
 }
 
-/// The model of a header, with initialised parameters and the header's anchors.
+/// The model of a header, with the header's anchors. Its parameters have no values.
 fn build(header: &Header, path: &Path) -> Result<Model, TrainError> {
     let side = header.img.div_ceil(32).max(2) * 32;
     let options = ResolveOptions { nc: Some(header.names.len()), image: [side, side], ..Default::default() };
     let mut model = Model::from_yaml(&header.model_yaml, &header.model_file, &options)?;
     take_anchors(&mut model, header, path)?;
-    model.params.initialise(0);
     Ok(model)
 }
 

@@ -627,6 +627,7 @@ fn start_weights(
     let Some(path) = &options.weights else { return Ok(()) };
     let file = WeightsFile::load(path)?;
     file.check_finite(path)?;
+    let (header, count) = (checkpoint::header(&file, path), file.tensors.len());
     let transfer = file.transfer(model);
     if let (true, Some((name, found, expected))) = (transfer.by_structure, transfer.mismatched.first()) {
         return Err(TrainError::Checkpoint {
@@ -643,13 +644,12 @@ fn start_weights(
             path: path.clone(),
             message: format!(
                 "is of another model: none of its {} tensors has a name and shape of `{}`; leave --weights out to start from random weights",
-                file.tensors.len(),
-                options.model_file
+                count, options.model_file
             ),
         });
     }
     observer.transferred(path, &transfer);
-    let Ok(header) = checkpoint::header(&file, path) else { return Ok(()) };
+    let Ok(header) = header else { return Ok(()) };
     if let Some(class) = names.iter().zip(&header.names).position(|(new, old)| new != old)
         && names.len() == header.names.len()
         && names.iter().all(|name| header.names.contains(name))

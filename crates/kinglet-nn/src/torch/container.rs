@@ -7,7 +7,8 @@ use super::TorchError;
 use super::global::Dtype;
 use super::pickle::{Id, Pickle, Value};
 use super::zip::{Archive, is_archive};
-use crate::half::half_to_f32;
+use crate::widen;
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 /// The first pickle of the old format: the magic number 0x1950a86a20f9469cfc6c, behind the protocol and perhaps a frame.
@@ -158,20 +159,15 @@ impl<'a> Container<'a> {
             what: format!("tensor `{name}`, with those before it,"),
             limit: "one number for each byte of the file".into(),
         })?;
-        let mut numbers = Vec::with_capacity(count);
-        let mut index = vec![0usize; shape.len()];
-        for _ in 0..count {
-            let at = offset + index.iter().zip(strides).map(|(i, stride)| i * stride).sum::<usize>();
-            numbers.push(number(dtype, &bytes[at * dtype.size()..][..dtype.size()]));
-            for axis in (0..shape.len()).rev() {
-                index[axis] += 1;
-                if index[axis] < shape[axis] {
-                    break;
-                }
-                index[axis] = 0;
-            }
-        }
-        Ok(numbers)
+        let bytes = match count {
+            0 => &[],
+            _ => &bytes[offset * dtype.size()..(last + 1) * dtype.size()],
+        };
+        let in_order = match in_order(shape, strides) {
+            true => Cow::Borrowed(bytes),
+            false => Cow::Owned(gathered(bytes, dtype.size(), shape, strides)),
+        };
+        Ok(numbers(dtype, &in_order))
     }
 }
 
@@ -195,18 +191,47 @@ fn moved(error: TorchError, by: usize) -> TorchError {
     }
 }
 
-/// A stored number.
-fn number(dtype: Dtype, bytes: &[u8]) -> f32 {
-    let bits = bytes.iter().rev().fold(0u64, |value, &byte| value << 8 | u64::from(byte));
+/// Whether numbers lie as their shape counts them, without gaps.
+fn in_order(shape: &[usize], strides: &[usize]) -> bool {
+    let mut step = 1;
+    shape.iter().zip(strides).rev().all(|(&side, &stride)| {
+        let fits = side == 1 || stride == step;
+        step *= side;
+        fits
+    })
+}
+
+/// Numbers of `size` bytes in the order of their shape.
+fn gathered(bytes: &[u8], size: usize, shape: &[usize], strides: &[usize]) -> Vec<u8> {
+    let count: usize = shape.iter().product();
+    let mut out = Vec::with_capacity(count * size);
+    let mut index = vec![0usize; shape.len()];
+    for _ in 0..count {
+        let at = index.iter().zip(strides).map(|(i, stride)| i * stride).sum::<usize>();
+        out.extend_from_slice(&bytes[at * size..][..size]);
+        for axis in (0..shape.len()).rev() {
+            index[axis] += 1;
+            if index[axis] < shape[axis] {
+                break;
+            }
+            index[axis] = 0;
+        }
+    }
+    out
+}
+
+/// Stored numbers.
+fn numbers(dtype: Dtype, bytes: &[u8]) -> Vec<f32> {
     match dtype {
-        Dtype::F16 => half_to_f32(bits as u16),
-        Dtype::Bf16 => f32::from_bits((bits as u32) << 16),
-        Dtype::F32 => f32::from_bits(bits as u32),
-        Dtype::F64 => f64::from_bits(bits) as f32,
+        Dtype::F16 => widen::f16(bytes),
+        Dtype::Bf16 => widen::bf16(bytes),
+        Dtype::F32 => widen::f32(bytes),
+        Dtype::F64 => widen::f64(bytes),
+        // Sign-extended; booleans and unsigned bytes are never weights.
         Dtype::Whole(size) => {
-            // Sign-extended; booleans and unsigned bytes are never weights.
             let unused = 64 - 8 * size as u32;
-            ((bits << unused) as i64 >> unused) as f32
+            let number = |bytes: &[u8]| bytes.iter().rev().fold(0u64, |value, &byte| value << 8 | u64::from(byte));
+            bytes.chunks_exact(size).map(|bytes| ((number(bytes) << unused) as i64 >> unused) as f32).collect()
         }
     }
 }

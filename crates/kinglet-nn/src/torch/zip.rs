@@ -82,7 +82,7 @@ impl<'a> Archive<'a> {
             if total > file.len() {
                 return Err(TorchError::archive(format!("its entries up to `{name}` overlap")));
             }
-            let found = crc32(data);
+            let found = crc32fast::hash(data);
             if found != crc {
                 return Err(TorchError::archive(format!(
                     "the checksum of `{name}` is {found:08x}, expected {crc:08x}"
@@ -172,33 +172,4 @@ fn without_folder<'a>(entries: HashMap<&'a str, &'a [u8]>) -> HashMap<&'a str, &
     let folder = entries.keys().filter_map(|name| name.strip_suffix("data.pkl")).min_by_key(|folder| folder.len());
     let Some(folder) = folder.filter(|folder| folder.ends_with('/')) else { return entries };
     entries.into_iter().filter_map(|(name, data)| Some((name.strip_prefix(folder)?, data))).collect()
-}
-
-/// The checksum of ZIP files: CRC-32 with the reflected polynomial edb88320.
-pub(super) fn crc32(bytes: &[u8]) -> u32 {
-    const TABLE: [u32; 256] = {
-        let mut table = [0u32; 256];
-        let mut i = 0;
-        while i < 256 {
-            let (mut value, mut bit) = (i as u32, 0);
-            while bit < 8 {
-                value = value >> 1 ^ if value & 1 == 1 { 0xedb8_8320 } else { 0 };
-                bit += 1;
-            }
-            table[i] = value;
-            i += 1;
-        }
-        table
-    };
-    !bytes.iter().fold(!0, |crc, &byte| crc >> 8 ^ TABLE[usize::from(crc as u8 ^ byte)])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::crc32;
-
-    #[test]
-    fn the_checksum_of_nine_digits_is_the_published_one() {
-        assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
-    }
 }

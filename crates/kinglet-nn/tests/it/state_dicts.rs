@@ -22,7 +22,7 @@ fn features_of_torchvision_are_reproduced() {
     let reference = WeightsFile::load(&folder.join("mobilenet_v3_small.safetensors")).unwrap();
     for name in ["mobilenetv3_small", "kinglet_small"] {
         let mut model = built_in(name);
-        let report = weights.transfer(&mut model);
+        let report = weights.clone().transfer(&mut model);
         let in_backbone = |name: &String| model.layer_of(name).is_some_and(|layer| layer < model.spec.backbone_len);
         assert!(report.by_structure && report.mismatched.is_empty());
         assert!(report.loaded.iter().all(in_backbone) && !report.missing.iter().any(in_backbone));
@@ -47,7 +47,7 @@ fn a_state_dict_of_another_size_is_told_and_changes_nothing() {
     let weights = WeightsFile::load(&golden.join("torchvision/mobilenet_v3_small.pth")).unwrap();
     let mut model = built_in("mobilenetv3_large");
     let before = model.params.values().to_vec();
-    let report = weights.transfer(&mut model);
+    let report = weights.clone().transfer(&mut model);
     assert!(report.by_structure && report.loaded.is_empty());
     let (name, found, expected) = &report.mismatched[0];
     // The first block of Small squeezes 16 channels to 8, that of Large does not.

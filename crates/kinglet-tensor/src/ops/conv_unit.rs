@@ -51,7 +51,8 @@ impl ConvUnit {
             shift.iter_mut().zip(bias).zip(&scale).for_each(|((t, b), s)| *t += b * s);
         }
         let fan_in = weight.len() / self.c_out;
-        let folded = weight.chunks(fan_in).zip(&scale).flat_map(|(w, s)| w.iter().map(move |w| w * s)).collect();
+        let mut folded = weight.to_vec();
+        folded.chunks_mut(fan_in).zip(&scale).for_each(|(w, s)| w.iter_mut().for_each(|w| *w *= s));
         (folded, Some(shift))
     }
 
