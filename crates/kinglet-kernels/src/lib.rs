@@ -13,6 +13,7 @@ pub mod batchnorm;
 pub mod conv;
 pub mod depthwise;
 pub mod elementwise;
+pub mod idct;
 pub mod infer;
 pub mod peak;
 pub mod pointwise;

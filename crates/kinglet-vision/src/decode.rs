@@ -11,7 +11,8 @@ use ::image::metadata::Orientation;
 use ::image::{DynamicImage, ExtendedColorType, ImageBuffer, ImageDecoder, ImageError, ImageFormat, Pixel};
 
 use crate::image::Image;
-use crate::{jpeg, resize};
+use crate::jpeg::{self, Scale};
+use crate::resize;
 
 /// File name extensions that count as pictures, in lower case. What a file *is* follows from its content.
 pub const EXTENSIONS: [&str; 8] = ["bmp", "jpeg", "jpg", "mpo", "png", "tif", "tiff", "webp"];
@@ -370,7 +371,7 @@ fn decode_half(bytes: &[u8], limits: &Limits, size: (usize, usize)) -> Option<Im
     // Too few bytes for so many pixels is the general decoder's to tell.
     let plausible = u64::from(width) * u64::from(height) / JPEG_PIXELS_PER_BYTE <= bytes.len() as u64;
     let upright = decoder.orientation().ok()? == Orientation::NoTransforms;
-    (is_half && plausible && upright).then(|| jpeg::decode_half(bytes))?
+    (is_half && plausible && upright).then(|| jpeg::decode(bytes, Scale::Half))?
 }
 
 /// Width and height of the upright picture, and its format, from the header alone.
@@ -501,8 +502,15 @@ fn decode_pixels(
     {
         findings.push(DecodeNote::Cmyk);
     }
-    let pixels = DynamicImage::from_decoder(decoder).map_err(|error| explain(&error, format, bytes))?;
-    let mut pixels = DynamicImage::ImageRgb8(to_rgb(pixels, format, findings)?);
+    let ordinary = if format == Format::Jpeg { jpeg::decode(bytes, Scale::Whole) } else { None };
+    let rgb = if let Some(rgb) = ordinary.and_then(|image| ImageBuffer::from_raw(width, height, image.data)) {
+        findings.extend((jpeg_planes(bytes) == 1).then_some(DecodeNote::Grey));
+        rgb
+    } else {
+        let pixels = DynamicImage::from_decoder(decoder).map_err(|error| explain(&error, format, bytes))?;
+        to_rgb(pixels, format, findings)?
+    };
+    let mut pixels = DynamicImage::ImageRgb8(rgb);
     if orientation != Orientation::NoTransforms {
         findings.push(DecodeNote::ExifRotated(orientation.to_exif()));
         pixels.apply_orientation(orientation);
@@ -598,10 +606,12 @@ fn decode_endless_jpeg(bytes: &[u8], limits: &Limits, notes: &mut Vec<DecodeNote
         DecodeError::Damaged { detail, .. } => truncated(&detail),
         other => other,
     })?;
-    let first = decode_pixels(&with_tail(0x00), Format::Jpeg, limits, notes);
+    let first = decode_pixels(&with_tail(0x00), Format::Jpeg, limits, &mut Vec::new());
     let second = decode_pixels(&with_tail(0x55), Format::Jpeg, limits, &mut Vec::new());
     match (first, second) {
-        (Ok(first), Ok(second)) if first == second => Ok(first),
+        (Ok(first), Ok(second)) if first == second => {
+            decode_pixels(&[bytes, &[0xff, 0xd9]].concat(), Format::Jpeg, limits, notes)
+        }
         _ => Err(truncated("the end marker and part of the pixels are missing")),
     }
 }

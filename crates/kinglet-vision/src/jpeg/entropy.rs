@@ -2,6 +2,8 @@
 //!
 //! Source: ITU-T T.81, annexes C and F. Nothing is repaired here: what contradicts the standard gives `None`.
 
+use super::batch::Batch;
+
 /// Codes up to this length are found with one look into a table.
 const LOOK: u32 = 10;
 
@@ -12,71 +14,83 @@ const ZIGZAG: [u8; 64] = [
     47, 55, 62, 63,
 ];
 
-/// The most bits of a coefficient, and of a difference of first coefficients, in 8-bit pictures.
-const MAX_SIZE: [u32; 2] = [10, 11];
+/// Where coefficients go, and what they are multiplied by. A damaged file may count beyond a block: there are places for
+/// that, too.
+pub(super) struct Steps([(u8, f32); 128]);
 
-/// Reads bits, first the most significant; stuffed zeros are taken out.
-///
-/// Rare steps take and give it by value, so that the common ones keep it in registers.
+impl Steps {
+    /// From the steps in the scan's order.
+    pub(super) fn new(steps: &[u8; 64]) -> Self {
+        let step = |k: usize| (ZIGZAG.get(k).copied().unwrap_or(0), steps.get(k).map_or(0.0, |&step| f32::from(step)));
+        Steps(std::array::from_fn(step))
+    }
+}
+
+/// An interval of the scan, up to a marker, without the zeros that are stuffed behind bytes of 0xff.
+#[derive(Default)]
+pub(super) struct Interval {
+    /// With [`BEYOND`] zeros behind it.
+    data: Vec<u8>,
+    /// The marker's second byte.
+    marker: u8,
+}
+
+/// A window of bits is filled with so many bytes at once. What was read beyond an interval's end shows there.
+const BEYOND: usize = 16;
+
+impl Interval {
+    /// Takes the interval that `scan` begins with, and its marker. `None` where there is no marker.
+    pub(super) fn take(&mut self, scan: &mut &[u8]) -> Option<()> {
+        self.data.clear();
+        loop {
+            let at = scan.iter().position(|&byte| byte == 0xff)?;
+            let (&[second], after) = scan[at + 1..].split_first_chunk()?;
+            if second != 0 {
+                self.data.extend_from_slice(&scan[..at]);
+                (self.marker, *scan) = (second, after);
+                self.data.extend_from_slice(&[0; BEYOND]);
+                return Some(());
+            }
+            self.data.extend_from_slice(&scan[..=at]);
+            *scan = after;
+        }
+    }
+
+    pub(super) fn bits(&self) -> Bits<'_> {
+        Bits { rest: &self.data, window: 0, count: 0 }
+    }
+
+    /// Whether an interval was read as it should: no bits are left but those that fill its last byte, and this marker
+    /// ends it.
+    pub(super) fn ends(&self, bits: &Bits<'_>, marker: u8) -> bool {
+        // The zeros behind the data are unread, all of them.
+        let unread = (8 * bits.rest.len() + bits.count as usize).checked_sub(8 * BEYOND);
+        unread.is_some_and(|bits| bits < 8) && self.marker == marker
+    }
+}
+
+/// Reads bits, first the most significant.
 #[derive(Clone, Copy)]
 pub(super) struct Bits<'a> {
-    data: &'a [u8],
-    at: usize,
+    /// What is not in the window yet.
+    rest: &'a [u8],
     /// The next bits, from the top. Below the first `count` they may be there already, but are not counted.
     window: u64,
     count: u32,
-    /// How many of the counted bits are made up, because a marker or the end was reached.
-    made_up: u32,
 }
 
-impl<'a> Bits<'a> {
-    pub(super) fn new(data: &'a [u8]) -> Self {
-        Self { data, at: 0, window: 0, count: 0, made_up: 0 }
-    }
-
-    /// Makes at least 32 bits ready: a code and the number that follows it.
+impl Bits<'_> {
+    /// Makes at least 56 bits ready: two codes with their numbers. Beyond the end there are zeros.
     #[inline(always)]
     fn refill(&mut self) {
-        if self.count >= 32 {
-            return;
+        if let Some(next) = self.rest.first_chunk() {
+            self.window |= u64::from_be_bytes(*next) >> self.count;
+            let bytes = (63 - self.count) / 8;
+            self.rest = &self.rest[bytes as usize..];
+            self.count += bytes * 8;
+        } else {
+            (self.rest, self.count) = (&[], 63);
         }
-        if let Some(bytes) = self.data.get(self.at..).and_then(|rest| rest.first_chunk()) {
-            let next = u64::from_be_bytes(*bytes);
-            // Whether a byte of `next` is 0xff: then its complement has a byte of 0.
-            const ONES: u64 = 0x0101_0101_0101_0101;
-            if (!next).wrapping_sub(ONES) & next & (ONES << 7) == 0 {
-                self.window |= next >> self.count;
-                let bytes = (63 - self.count) / 8;
-                self.at += bytes as usize;
-                self.count += bytes * 8;
-                return;
-            }
-        }
-        *self = self.refilled_slowly();
-    }
-
-    #[cold]
-    fn refilled_slowly(mut self) -> Self {
-        while self.count <= 56 {
-            let byte = match self.data.get(self.at..) {
-                Some([0xff, 0, ..]) => {
-                    self.at += 2;
-                    0xff
-                }
-                Some([byte, ..]) if *byte != 0xff => {
-                    self.at += 1;
-                    *byte
-                }
-                _ => {
-                    self.made_up += 8;
-                    0
-                }
-            };
-            // What stands there uncounted is the same byte, or was never read.
-            self.window |= u64::from(byte) << (56 - self.count);
-            self.count += 8;
-        }
-        self
     }
 
     #[inline(always)]
@@ -91,13 +105,6 @@ impl<'a> Bits<'a> {
         let bits = (self.window >> (64 - size)) as i32;
         self.skip(size);
         signed(bits, size)
-    }
-
-    /// Leaves the interval: only the bits that fill its last byte are left, and the given marker follows.
-    pub(super) fn finish(&mut self, marker: u8) -> Option<()> {
-        let left = self.count.checked_sub(self.made_up)?;
-        let ends = left < 8 && self.data.get(self.at..self.at + 2) == Some(&[0xff, marker]);
-        ends.then(|| *self = Self { data: self.data, at: self.at + 2, window: 0, count: 0, made_up: 0 })
     }
 }
 
@@ -119,16 +126,25 @@ struct Look {
 
 /// A table of Huffman codes.
 pub(super) struct Codes {
-    look: Vec<Look>,
+    look: Box<[Look; 1 << LOOK]>,
     /// For each length, the first code above those of it (in 16 bits), and its symbol's place less its code.
     longer: [(u32, i32); 17],
     symbols: Vec<u8>,
 }
 
 impl Codes {
-    /// From the number of codes of each length, and their symbols.
-    pub(super) fn new(counts: &[u8; 16], symbols: &[u8]) -> Option<Self> {
-        let mut look = vec![Look::default(); 1 << LOOK];
+    /// From the number of codes of each length, and their symbols: of first coefficients, or of the others. `None` where
+    /// they are no codes, or a symbol means nothing in 8-bit pictures.
+    pub(super) fn new(counts: &[u8; 16], symbols: &[u8], first: bool) -> Option<Self> {
+        let known = |symbol: u8| match symbol & 15 {
+            _ if first => symbol <= 11,
+            0 => symbol == END || symbol == ZEROS,
+            size => size <= 10,
+        };
+        if !symbols.iter().all(|&symbol| known(symbol)) {
+            return None;
+        }
+        let mut look = Box::new([Look::default(); 1 << LOOK]);
         let mut longer = [(0, 0); 17];
         let (mut code, mut place) = (0u32, 0usize);
         for length in 1..=16u32 {
@@ -163,27 +179,22 @@ impl Codes {
         Look { number: number as i16, symbol, bits: (length + size) as u8 }
     }
 
-    /// The next symbol and its number; 0 where the symbol has none.
+    /// The next symbol and its number, of at most 27 bits together; 0 where the symbol has none.
     #[inline(always)]
-    fn next(&self, bits: &mut Bits<'_>, max_size: u32) -> Option<(u8, i32)> {
-        bits.refill();
-        let look = self.look[(bits.window >> (64 - LOOK)) as usize & ((1 << LOOK) - 1)];
+    fn next(&self, bits: &mut Bits<'_>) -> Option<(u8, i32)> {
+        let look = self.look[(bits.window >> (64 - LOOK)) as usize];
         if look.number != 0 {
             bits.skip(u32::from(look.bits));
             return Some((look.symbol, i32::from(look.number)));
         }
-        let symbol = if look.bits != 0 {
-            bits.skip(u32::from(look.bits));
-            look.symbol
-        } else {
-            let (symbol, length) = self.long_symbol((bits.window >> 48) as u32)?;
-            bits.skip(length);
-            symbol
+        let (symbol, length) = match look.bits {
+            0 => self.long_symbol((bits.window >> 48) as u32)?,
+            length => (look.symbol, u32::from(length)),
         };
+        bits.skip(length);
         match u32::from(symbol & 15) {
             0 => Some((symbol, 0)),
-            size if size <= max_size => Some((symbol, bits.number(size))),
-            _ => None,
+            size => Some((symbol, bits.number(size))),
         }
     }
 
@@ -196,44 +207,51 @@ impl Codes {
     }
 }
 
-/// Reads a block's coefficients into `out` (rows, zero before), multiplied by `steps` (in the scan's order).
-///
-/// Gives a bit for each place that was written. `first` is the first coefficient of the block before.
+/// Symbols without a number: the others are zero; the next 16 are zero.
+const END: u8 = 0x00;
+const ZEROS: u8 = 0xf0;
+
+/// Reads the next block of a batch. `first` is the first coefficient of the block before.
 #[inline(always)]
 pub(super) fn read_block(
     reader: &mut Bits<'_>,
-    dc: &Codes,
-    ac: &Codes,
-    steps: &[i32; 64],
+    [dc, ac]: [&Codes; 2],
+    steps: &Steps,
     first: &mut i32,
-    out: &mut [f32; 64],
-) -> Option<u64> {
+    batch: &mut Batch,
+) -> Option<()> {
     let mut bits = *reader;
-    let (symbol, difference) = dc.next(&mut bits, MAX_SIZE[1])?;
-    *first += difference;
-    if symbol > 15 || !(-2048..2048).contains(first) {
+    bits.refill();
+    *first += dc.next(&mut bits)?.1;
+    if !(-2048..2048).contains(first) {
         return None;
     }
-    out[0] = (*first * steps[0]) as f32;
-    let mut written = 1;
+    let mut put = |k: usize, value: i32| {
+        let (place, step) = steps.0[k % 128];
+        batch.put(usize::from(place), value as f32 * step);
+    };
+    put(0, *first);
     let mut k = 1;
-    while k < 64 {
-        let (symbol, number) = ac.next(&mut bits, MAX_SIZE[0])?;
-        if number == 0 {
-            match symbol {
-                0x00 => break,
-                0xf0 => k += 16,
-                _ => return None,
+    'block: while k < 64 {
+        bits.refill();
+        for _ in 0..2 {
+            let (symbol, number) = ac.next(&mut bits)?;
+            if number != 0 {
+                k += usize::from(symbol >> 4);
+                put(k, number);
+                k += 1;
+            } else if symbol == ZEROS {
+                k += 16;
+            } else {
+                break 'block;
             }
-            continue;
+            if k >= 64 {
+                break 'block;
+            }
         }
-        k += usize::from(symbol >> 4);
-        let place = usize::from(*ZIGZAG.get(k)?);
-        out[place] = (number * steps[k]) as f32;
-        written |= 1 << place;
-        k += 1;
     }
     *reader = bits;
-    // A last run of 16 zeros may not go beyond the block.
-    (k <= 64).then_some(written)
+    batch.next();
+    // A last run of zeros may not go beyond the block.
+    (k <= 64).then_some(())
 }

@@ -1,11 +1,9 @@
-//! Half-size pictures against OpenCV's full decoding and resizing; damage of all kinds.
+//! Pictures against OpenCV's decoding and resizing; damage of all kinds.
 
 use super::*;
-use crate::decode;
 use crate::encode::jpeg_bytes;
-use crate::resize::resize_bilinear;
 
-const SAMPLINGS: [&str; 3] = ["420", "422", "444"];
+const SAMPLINGS: [&str; 4] = ["420", "422", "444", "440"];
 
 /// A file of `tests/data/make_opencv.py`.
 fn data(name: &str) -> Vec<u8> {
@@ -20,16 +18,17 @@ fn difference(a: &[u8], b: &[u8]) -> (u8, f64) {
 }
 
 #[test]
-fn halves_are_those_of_opencv_to_rounding() {
-    for name in SAMPLINGS {
-        let half = decode_half(&data(&format!("half_{name}.jpg"))).unwrap();
-        assert_eq!((half.width, half.height), (37, 23));
-        let (worst, mean) = difference(&half.data, &data(&format!("half_{name}.rgb")));
-        let full = decode::decode(&data(&format!("half_{name}.jpg")), &decode::Limits::default()).unwrap().image;
-        let usual = difference(&resize_bilinear(&full, 37, 23).data, &data(&format!("half_{name}.rgb")));
-        eprintln!("{name}: {worst} {mean}; in full {usual:?}");
-        // Full decoding rounds each pixel, its chroma and its colours; here only the result is rounded.
-        assert!(worst <= 2 && mean < 0.4, "{name}: differs by up to {worst}, {mean} on average");
+fn pictures_are_those_of_opencv_to_rounding() {
+    for (scale, name, size, most) in [(Scale::Half, "half", [37, 23], 0.4), (Scale::Whole, "whole", [74, 46], 0.04)] {
+        for sampling in SAMPLINGS {
+            let bytes = data(&format!("half_{sampling}.jpg"));
+            let found = decode(&bytes, scale).unwrap();
+            assert_eq!([found.width, found.height], size);
+            let expected = data(&format!("{name}_{sampling}.rgb"));
+            let (worst, mean) = difference(&found.data, &expected);
+            // Whole pictures differ where the transform is rounded, half ones are rounded once instead of four times.
+            assert!(worst <= 2 && mean < most, "{name} {sampling}: differs by up to {worst}, {mean} on average");
+        }
     }
 }
 
@@ -38,7 +37,7 @@ fn grey_is_copied_to_three_channels() {
     let grey = ::image::GrayImage::from_fn(32, 18, |x, y| ::image::Luma([(x * 5 + y * 3) as u8]));
     let mut bytes = std::io::Cursor::new(Vec::new());
     grey.write_to(&mut bytes, ::image::ImageFormat::Jpeg).unwrap();
-    let half = decode_half(bytes.get_ref()).unwrap();
+    let half = decode(bytes.get_ref(), Scale::Half).unwrap();
     assert_eq!((half.width, half.height), (16, 9));
     for y in 0..9 {
         for x in 0..16 {
@@ -51,10 +50,40 @@ fn grey_is_copied_to_three_channels() {
 }
 
 #[test]
-fn odd_sides_are_left_to_the_general_decoder() {
-    for (width, height) in [(15, 16), (16, 15)] {
-        assert!(decode_half(&jpeg_bytes(&Image::new(width, height, [9, 99, 200]), 90).unwrap()).is_none());
+fn odd_sides_are_those_of_opencv_and_have_no_half() {
+    for sampling in ["420", "422", "440"] {
+        let bytes = data(&format!("odd_{sampling}.jpg"));
+        let found = decode(&bytes, Scale::Whole).unwrap();
+        assert_eq!([found.width, found.height], [73, 45]);
+        let (worst, mean) = difference(&found.data, &data(&format!("odd_{sampling}.rgb")));
+        assert!(worst <= 2 && mean < 0.04, "{sampling}: differs by up to {worst}, {mean} on average");
+        assert!(decode(&bytes, Scale::Half).is_none());
     }
+    for (width, height) in [(15, 16), (16, 15), (1, 1)] {
+        let bytes = jpeg_bytes(&Image::new(width, height, [9, 99, 200]), 90).unwrap();
+        assert!(decode(&bytes, Scale::Half).is_none());
+        let [r, g, b] = decode(&bytes, Scale::Whole).unwrap().pixel(width - 1, height - 1);
+        assert!(r.abs_diff(9).max(g.abs_diff(99)).max(b.abs_diff(200)) <= 3, "{r} {g} {b}");
+    }
+}
+
+#[test]
+fn pictures_of_other_colours_and_with_small_luma_are_left_to_the_general_decoder() {
+    let bytes = data("half_422.jpg");
+    let place = |marker: u8| bytes.windows(2).position(|pair| pair == [0xff, marker]).unwrap();
+    // Behind the frame's sizes: a byte for the name of each plane, its blocks, its table.
+    let (frame, scan) = (place(0xc0), place(0xda));
+    let mut rgb = bytes.clone();
+    for (i, name) in b"RGB".iter().enumerate() {
+        (rgb[frame + 10 + 3 * i], rgb[scan + 5 + 2 * i]) = (*name, *name);
+    }
+    assert!(decode(&bytes, Scale::Whole).is_some() && decode(&rgb, Scale::Whole).is_none());
+    // One MCU of 16x16 pixels: a block of luma, and four times two of chroma, all of them grey.
+    let mut small = [&bytes[..scan + 14], &[0b0010_1000, 0, 0, 0, 0b11, 0xff, 0xd9]].concat();
+    small[frame + 5..frame + 9].copy_from_slice(&[0, 16, 0, 16]);
+    (small[frame + 11], small[frame + 14], small[frame + 17]) = (0x11, 0x22, 0x22);
+    assert!(decode(&small, Scale::Half).unwrap() == Image::new(8, 8, [128; 3]));
+    assert!(decode(&small, Scale::Whole).is_none());
 }
 
 #[test]
@@ -62,7 +91,10 @@ fn cut_files_are_left_to_the_general_decoder() {
     for name in SAMPLINGS {
         let bytes = data(&format!("half_{name}.jpg"));
         for length in 0..bytes.len() {
-            assert!(decode_half(&bytes[..length]).is_none(), "{name} cut to {length} bytes");
+            assert!(
+                [Scale::Whole, Scale::Half].iter().all(|&scale| decode(&bytes[..length], scale).is_none()),
+                "{name} cut to {length} bytes"
+            );
         }
     }
 }
@@ -77,9 +109,9 @@ fn damaged_files_do_not_panic() {
             let mut damaged = bytes.clone();
             damaged[at] ^= 1 << (state >> 29);
             // A picture or none.
-            let _ = decode_half(&damaged);
+            let _ = (decode(&damaged, Scale::Half), decode(&damaged, Scale::Whole));
             damaged[at] = 0xff;
-            let _ = decode_half(&damaged);
+            let _ = (decode(&damaged, Scale::Half), decode(&damaged, Scale::Whole));
         }
     }
 }

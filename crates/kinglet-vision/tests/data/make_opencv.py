@@ -24,8 +24,14 @@ cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB).tofile("hsv_to_rgb.bin")
 y, x = np.mgrid[0:46, 0:74]
 edges = 60 * ((x // 11 + y // 7) % 3 == 0)
 im = np.stack([40 + x + edges, 60 + 2 * y, 200 - x + edges // 2], -1).astype(np.uint8)
-for name, sampling, restart in [("420", 0x221111, 2), ("422", 0x211111, 0), ("444", 0x111111, 1)]:
+for name, sampling, restart in [("420", 0x221111, 2), ("422", 0x211111, 0), ("444", 0x111111, 1), ("440", 0x121111, 0)]:
     settings = [cv2.IMWRITE_JPEG_QUALITY, 85, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling, cv2.IMWRITE_JPEG_RST_INTERVAL, restart]
     _, file = cv2.imencode(".jpg", im, settings)
     file.tofile(f"half_{name}.jpg")
-    cv2.cvtColor(cv2.resize(cv2.imdecode(file, 1), (37, 23)), cv2.COLOR_BGR2RGB).tofile(f"half_{name}.rgb")
+    whole = cv2.cvtColor(cv2.imdecode(file, 1), cv2.COLOR_BGR2RGB)
+    whole.tofile(f"whole_{name}.rgb")
+    cv2.resize(whole, (37, 23)).tofile(f"half_{name}.rgb")
+    if sampling != 0x111111:
+        _, file = cv2.imencode(".jpg", im[:45, :73], settings)
+        file.tofile(f"odd_{name}.jpg")
+        cv2.cvtColor(cv2.imdecode(file, 1), cv2.COLOR_BGR2RGB).tofile(f"odd_{name}.rgb")

@@ -14,9 +14,9 @@ fn pictures_do_not_depend_on_the_instruction_set() {
         let mut coloured = resize_bilinear(&pattern(), 61, 35);
         apply_hsv_gains(&mut coloured, [1.01, 1.4, 0.7]);
         let moved = warp(&coloured, [1.3, 0.0, -7.3, 0.0, 1.3, 4.7, 0.0, 0.0, 1.0], 50, 40, [114; 3]);
-        let jpegs = ["420", "422", "444"].map(|name| {
+        let jpegs = ["420", "422", "444", "440"].map(|name| {
             let path = format!("{}/tests/data/half_{name}.jpg", env!("CARGO_MANIFEST_DIR"));
-            read_resized(path, &Limits::default(), (37, 23), false).unwrap()
+            [(37, 23), (74, 46)].map(|size| read_resized(&path, &Limits::default(), size, false).unwrap())
         });
         (coloured, moved, jpegs)
     };
