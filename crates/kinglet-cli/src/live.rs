@@ -16,6 +16,7 @@ use kinglet_train::events::{BatchDone, EpochDone, Finished, Observer, Started};
 use kinglet_train::guard::Retreat;
 use kinglet_vision::decode::{self, Limits};
 use kinglet_vision::encode::jpeg_bytes;
+use kinglet_vision::image::Region;
 use kinglet_vision::{Detection, DrawOptions, Image, draw_detections};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -250,7 +251,9 @@ fn paint(board: &Board, order: Order) {
                 let shrink = (SIDE as f32 / width.max(height).max(1) as f32).min(1.0);
                 let side = |v: usize| ((v as f32 * shrink).round() as usize).max(1);
                 // An image that cannot be read any more is told by the loader.
-                let image = decode::read_resized(path, &Limits::default(), (side(width), side(height)), true).ok()?;
+                let (width, height) = (side(width), side(height));
+                let all = Region::whole(width, height);
+                let image = decode::read_resized(path, &Limits::default(), (width, height), true, &all).ok()?;
                 boxes.iter_mut().for_each(|d| d.xyxy = d.xyxy.map(|v| v * shrink));
                 (image, boxes, "found", true)
             }

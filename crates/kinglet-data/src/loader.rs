@@ -10,7 +10,7 @@ use crate::augment::{self, AugmentParams, Object, Scene, copy_paste, mixup};
 use crate::finding::{Finding, FindingKind, Severity};
 use crate::rng::Rng;
 use crate::scan::{Dataset, reason, thread_count};
-use kinglet_vision::image::Rows;
+use kinglet_vision::image::{Region, Rows};
 use kinglet_vision::{Image, LETTERBOX_GREY, Letterbox, decode};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -494,15 +494,18 @@ impl Inner {
         (batch, found)
     }
 
-    /// The picture with its long side at `img`, from the cache or the file; grey, with a finding, where that fails.
-    fn load(&self, index: usize, findings: &mut Found) -> (Arc<Image>, bool) {
+    /// The picture with its long side at `img`, from the cache or the file, where `region` of it is enough; grey, with a
+    /// finding, where that fails.
+    fn load(&self, index: usize, region: Option<Region>, findings: &mut Found) -> (Arc<Image>, bool) {
         if let Some(image) = self.cache.as_ref().and_then(|c| c[index].get()) {
             return (image.clone(), true);
         }
         let sample = &self.dataset.samples[index];
         let (w, h) = resized_size(sample.width, sample.height, self.options.img);
         let by_area = self.options.augment.is_none() && w <= sample.width && h <= sample.height;
-        let image = match decode::read_resized(&sample.path, &decode::Limits::default(), (w, h), by_area) {
+        // Another time another part of a cached picture is seen.
+        let region = region.filter(|_| self.cache.is_none()).unwrap_or_else(|| Region::whole(w, h));
+        let image = match decode::read_resized(&sample.path, &decode::Limits::default(), (w, h), by_area, &region) {
             Ok(image) => Arc::new(image),
             Err(error) => {
                 let finding = Finding {
@@ -541,7 +544,7 @@ impl Inner {
             return Made { image, boxes, info };
         }
 
-        let (resized, ok) = self.load(index, findings);
+        let (resized, ok) = self.load(index, None, findings);
         let scale_up = self.options.augment.is_some();
         let letterbox = Letterbox::plan(resized.height, resized.width, [h, w], false, scale_up, self.options.stride);
         let image = letterbox.apply(&resized);
@@ -579,11 +582,16 @@ impl Inner {
             let (w, h) = resized_size(sample.width, sample.height, size);
             let (left, top) = mosaic::corner(position, (w, h), centre);
             let place = [left as f64, top as f64, (left + w as isize) as f64, (top + h as isize) as f64];
-            if warp.is_none_or(|warp| warp.sees(place, to)) {
-                self.load(members[position], findings)
-            } else {
-                (Arc::new(Image::new(w, h, LETTERBOX_GREY)), false)
-            }
+            let Some(warp) = warp else { return self.load(members[position], None, findings) };
+            let Some([x1, y1, x2, y2]) = warp.seen(place, to) else {
+                return (Arc::new(Image::new(w, h, LETTERBOX_GREY)), false);
+            };
+            let range = |first: f64, last: f64, start: isize, side: usize| {
+                let within = |x: f64| (x - start as f64).clamp(0.0, side as f64);
+                within(first).floor() as usize..within(last).ceil() as usize
+            };
+            let region = Region { columns: range(x1, x2, left, w), rows: range(y1, y2, top, h) };
+            self.load(members[position], Some(region), findings)
         });
         let tiles: [Tile<'_>; 4] = std::array::from_fn(|i| Tile {
             image: &loaded[i].0,

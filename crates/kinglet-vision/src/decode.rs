@@ -11,6 +11,7 @@ use ::image::metadata::Orientation;
 use ::image::{DynamicImage, ExtendedColorType, ImageBuffer, ImageDecoder, ImageError, ImageFormat, Pixel};
 
 use crate::image::Image;
+use crate::image::Region;
 use crate::jpeg::{self, Scale};
 use crate::resize;
 
@@ -334,6 +335,8 @@ impl Image {
 /// A JPEG of exactly twice the size is not decoded in full: both ways of resizing are the mean of 2x2 pixels then, and
 /// most of the work is saved. Rounding differs by a grey level or two.
 ///
+/// Of the result `region` is wanted; other pixels may be anything, and of a JPEG they are mostly not made.
+///
 /// # Errors
 /// As [`read`].
 pub fn read_resized(
@@ -341,14 +344,15 @@ pub fn read_resized(
     limits: &Limits,
     size: (usize, usize),
     by_area: bool,
+    region: &Region,
 ) -> Result<Image, DecodeError> {
     let path = path.as_ref();
     in_file(path, || {
         let bytes = read_bytes(path, limits)?;
-        if let Some(half) = decode_half(&bytes, limits, size) {
-            return Ok(half);
-        }
-        let image = decode(&bytes, limits)?.image;
+        let image = match decode_region(&bytes, limits, size, region) {
+            Some(image) => image,
+            None => decode(&bytes, limits)?.image,
+        };
         Ok(if (image.width, image.height) == size {
             image
         } else if by_area {
@@ -359,19 +363,27 @@ pub fn read_resized(
     })
 }
 
-/// The picture at `size`, where that is half of an upright, ordinary JPEG.
-fn decode_half(bytes: &[u8], limits: &Limits, size: (usize, usize)) -> Option<Image> {
-    if check_start(bytes, limits).ok()? != Format::Jpeg {
+/// An upright, ordinary JPEG, at half its size where that is `size`, with the pixels that `region` of that size needs.
+fn decode_region(bytes: &[u8], limits: &Limits, size: (usize, usize), region: &Region) -> Option<Image> {
+    // Where nobody reads to the end, an end that is missing would go unseen.
+    if check_start(bytes, limits).ok()? != Format::Jpeg || !jpeg_has_end(bytes) {
         return None;
     }
     let mut decoder = open(bytes, Format::Jpeg).ok()?;
     let (width, height) = decoder.dimensions();
     limits.check(width, height).ok()?;
-    let is_half = (width as usize, height as usize) == (size.0 * 2, size.1 * 2);
     // Too few bytes for so many pixels is the general decoder's to tell.
     let plausible = u64::from(width) * u64::from(height) / JPEG_PIXELS_PER_BYTE <= bytes.len() as u64;
     let upright = decoder.orientation().ok()? == Orientation::NoTransforms;
-    (is_half && plausible && upright).then(|| jpeg::decode(bytes, Scale::Half))?
+    if !plausible || !upright {
+        return None;
+    }
+    let full = (width as usize, height as usize);
+    if full == (size.0 * 2, size.1 * 2) {
+        jpeg::decode(bytes, Scale::Half, region)
+    } else {
+        jpeg::decode(bytes, Scale::Whole, &region.resized(size, full))
+    }
 }
 
 /// Width and height of the upright picture, and its format, from the header alone.
@@ -502,7 +514,11 @@ fn decode_pixels(
     {
         findings.push(DecodeNote::Cmyk);
     }
-    let ordinary = if format == Format::Jpeg { jpeg::decode(bytes, Scale::Whole) } else { None };
+    let ordinary = if format == Format::Jpeg {
+        jpeg::decode(bytes, Scale::Whole, &Region::whole(usize::MAX, usize::MAX))
+    } else {
+        None
+    };
     let rgb = if let Some(rgb) = ordinary.and_then(|image| ImageBuffer::from_raw(width, height, image.data)) {
         findings.extend((jpeg_planes(bytes) == 1).then_some(DecodeNote::Grey));
         rgb

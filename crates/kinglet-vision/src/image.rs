@@ -5,6 +5,33 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+/// A part of a picture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Region {
+    /// Its columns.
+    pub columns: Range<usize>,
+    /// Its rows.
+    pub rows: Range<usize>,
+}
+
+impl Region {
+    /// All of a picture.
+    pub fn whole(width: usize, height: usize) -> Self {
+        Region { columns: 0..width, rows: 0..height }
+    }
+
+    /// The region in a picture of the size `to` that has the pixels of this one in a picture of the size `from` (both width,
+    /// height), with those beside it that resizing mixes in.
+    pub(crate) fn resized(&self, from: (usize, usize), to: (usize, usize)) -> Self {
+        let side = |range: &Range<usize>, from: usize, to: usize| {
+            let scaled = |x: usize| x as f64 * to as f64 / from.max(1) as f64;
+            let start = (scaled(range.start).floor() as usize).saturating_sub(2);
+            start..(scaled(range.end).ceil() as usize + 2).min(to)
+        };
+        Region { columns: side(&self.columns, from.0, to.0), rows: side(&self.rows, from.1, to.1) }
+    }
+}
+
 /// An 8-bit RGB picture.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Image {

@@ -50,15 +50,30 @@ impl Perspective {
         (w > 1e-9).then(|| [(m[0] * x + m[1] * y + m[2]) / w, (m[3] * x + m[4] * y + m[5]) / w])
     }
 
-    /// Whether anything of the rectangle `xyxy` (pixels of the source) can be in a result of the size `to`.
-    pub fn sees(&self, [x1, y1, x2, y2]: [f64; 4], to: (usize, usize)) -> bool {
+    /// The part of the rectangle `xyxy` (pixels of the source) that can be in a result of the size `to`; all of it with
+    /// perspective.
+    pub fn seen(&self, [x1, y1, x2, y2]: [f64; 4], to: (usize, usize)) -> Option<[f64; 4]> {
         // A pixel of the result mixes neighbours, and its place is rounded: one pixel more on each side.
-        let corners = [[x1 - 1.0, y1 - 1.0], [x2 + 1.0, y1 - 1.0], [x1 - 1.0, y2 + 1.0], [x2 + 1.0, y2 + 1.0]];
-        let Some(corners) = corners.into_iter().map(|p| self.map(p)).collect::<Option<Vec<_>>>() else { return true };
-        let outside = |axis: usize, size: usize| {
-            corners.iter().all(|p| p[axis] < -1.0) || corners.iter().all(|p| p[axis] > size as f64 + 1.0)
+        let corners = |[x1, y1, x2, y2]: [f64; 4]| {
+            [[x1 - 1.0, y1 - 1.0], [x2 + 1.0, y1 - 1.0], [x1 - 1.0, y2 + 1.0], [x2 + 1.0, y2 + 1.0]]
         };
-        !outside(0, to.0) && !outside(1, to.1)
+        let landed = corners([x1, y1, x2, y2]).into_iter().map(|p| self.map(p)).collect::<Option<Vec<_>>>();
+        let Some(landed) = landed else { return Some([x1, y1, x2, y2]) };
+        let outside = |axis: usize, size: usize| {
+            landed.iter().all(|p| p[axis] < -1.0) || landed.iter().all(|p| p[axis] > size as f64 + 1.0)
+        };
+        if outside(0, to.0) || outside(1, to.1) {
+            return None;
+        }
+        let is_affine = self.matrix[6] == 0.0 && self.matrix[7] == 0.0;
+        let inverse = warp::invert(self.matrix).filter(|_| is_affine);
+        let Some(inverse) = inverse.map(|matrix| Perspective { matrix, ..*self }) else {
+            return Some([x1, y1, x2, y2]);
+        };
+        let view: Vec<_> =
+            corners([0.0, 0.0, to.0 as f64, to.1 as f64]).map(|p| inverse.map(p)).into_iter().flatten().collect();
+        let [left, top, right, bottom] = extent(&view)?;
+        Some([x1.max(left - 2.0), y1.max(top - 2.0), x2.min(right + 2.0), y2.min(bottom + 2.0)])
     }
 
     /// Whether the result is the picture itself.
@@ -221,7 +236,7 @@ mod tests {
         let picture = |grey: u8| kinglet_vision::Image::new(60, 44, [grey; 3]);
         let (plain, other) = ([10, 20, 30, 40].map(picture), picture(250));
         let mut rng = Rng::new(3);
-        let (mut hidden, mut wrongly_seen) = (0, 0);
+        let (mut hidden, mut wrongly_seen, mut parts) = (0, 0, 0);
         for round in 0..300 {
             // Every second round without rotation and perspective.
             let params = if round % 2 == 0 { params } else { AugmentParams::scratch_low() };
@@ -238,14 +253,29 @@ mod tests {
                 let mut images = plain.each_ref();
                 images[position] = &other;
                 let same = result(images) == expected;
-                if p.sees([left, top, left + 60.0, top + 44.0], (64, 64)) {
-                    wrongly_seen += usize::from(same);
-                } else {
+                let Some([x1, y1, x2, y2]) = p.seen([left, top, left + 60.0, top + 44.0], (64, 64)) else {
                     assert!(same, "round {round}: picture {position} shows");
                     hidden += 1;
+                    continue;
+                };
+                wrongly_seen += usize::from(same);
+                // What is not seen of a picture does not matter either.
+                let mut partly = plain[position].clone();
+                for y in 0..44 {
+                    for x in 0..60 {
+                        let (at_x, at_y) = (x as f64 + left, y as f64 + top);
+                        if at_x + 1.0 <= x1 || at_x >= x2 || at_y + 1.0 <= y1 || at_y >= y2 {
+                            partly.set_pixel(x, y, [250; 3]);
+                            parts += 1;
+                        }
+                    }
                 }
+                let mut images = plain.each_ref();
+                images[position] = &partly;
+                assert!(result(images) == expected, "round {round}: too little of picture {position}");
             }
         }
         assert!(hidden > 60 && wrongly_seen < 60, "{hidden} hidden, {wrongly_seen} seen for nothing");
+        assert!(parts > 100_000, "{parts} pixels are not seen of pictures that are");
     }
 }

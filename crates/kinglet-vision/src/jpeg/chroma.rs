@@ -1,26 +1,55 @@
-//! Chroma that is stored at half the size: brought to the picture's, or smoothed for half of it.
+//! Planes that are stored at half the picture's size, which chroma mostly is: row by row at the picture's own, or at half.
 
-use super::Plane;
+use super::{Plane, Scale};
 use kinglet_kernels::vectorise::{Vectorise, vectorise};
 
-/// Smooths a plane that is stored at half size. Interpolation gives (3a + b) / 4 on both sides of a pixel a; the mean of
-/// these is (6a + b + c) / 8 with its two neighbours b and c.
-pub(super) fn smooth(plane: &mut Plane, [width, height]: [usize; 2]) {
-    let smoothed = plane.halved;
-    if smoothed == [false, false] {
-        return;
+/// The rows of a plane as the picture has them.
+pub(super) struct Interpolated<'a> {
+    plane: &'a Plane,
+    scale: Scale,
+    /// Width and height of what the picture needs of the plane.
+    size: [usize; 2],
+    between: Vec<u16>,
+    row: Vec<u16>,
+}
+
+impl<'a> Interpolated<'a> {
+    /// For a picture of this scale and size.
+    pub(super) fn new(plane: &'a Plane, scale: Scale, size: [usize; 2]) -> Self {
+        let is_doubled = |i: usize| scale == Scale::Whole && plane.halved[i];
+        let size = std::array::from_fn(|i| if is_doubled(i) { size[i].div_ceil(2) } else { size[i] });
+        Interpolated { plane, scale, size, between: vec![0; size[0] + 2], row: vec![0; 2 * size[0]] }
     }
-    let before = plane.pixels.clone();
-    let row = |y: usize| &before[y * plane.width..y * plane.width + width];
-    let mut sums = vec![0u16; width + 2];
-    for y in 0..height {
-        let rows = [row(y.saturating_sub(1)), row(y), row((y + 1).min(height - 1))];
-        let out = &mut plane.pixels[y * plane.width..y * plane.width + width];
-        vectorise(Smooth { rows, sums: &mut sums, smoothed, out });
+
+    /// Row `y` of the picture, or more of it.
+    pub(super) fn row(&mut self, y: usize) -> &[u16] {
+        let Interpolated { plane, scale, size: [width, height], between, row } = self;
+        let part = |y: usize| &plane.pixels[y * plane.width..][..*width];
+        let [across, is_down] = plane.halved;
+        match scale {
+            _ if !across && !is_down => return part(y),
+            Scale::Half => {
+                let rows = [part(y.saturating_sub(1)), part(y), part((y + 1).min(*height - 1))];
+                vectorise(Smooth { rows, sums: between, smoothed: plane.halved, out: &mut row[..*width] });
+            }
+            Scale::Whole => {
+                let [here, near] = match is_down {
+                    // Above the middle of a pixel, the row above is the next one.
+                    true if y.is_multiple_of(2) => [y / 2, (y / 2).saturating_sub(1)],
+                    true => [y / 2, (y / 2 + 1).min(*height - 1)],
+                    false => [y, y],
+                };
+                let down = is_down.then_some(y % 2);
+                vectorise(Double { here: part(here), near: part(near), across, down, between, out: row });
+            }
+        }
+        row
     }
 }
 
-/// One row of [`smooth`] from the rows above, here and below. `sums` has a place more on each side.
+/// A row of a plane that is stored at half size, for half the picture. Interpolation gives (3a + b) / 4 on both sides of a
+/// pixel a; the mean of these is (6a + b + c) / 8 with its two neighbours b and c. From the rows above, here and below; `sums`
+/// has a place more on each side.
 struct Smooth<'a> {
     rows: [&'a [u16]; 3],
     sums: &'a mut [u16],
@@ -49,41 +78,8 @@ impl Vectorise for Smooth<'_> {
     }
 }
 
-/// A plane of grey levels at twice its size, row by row: a pixel is three quarters of the nearest and one of the next, along
-/// each side. Halves are rounded up and down by turns, where OpenCV's decoder does.
-pub(super) struct Doubled<'a> {
-    plane: &'a Plane,
-    /// Width and height of what the picture needs of the plane.
-    size: [usize; 2],
-    /// A row between two, in quarters, with a place more on each side.
-    between: Vec<u16>,
-    row: Vec<u16>,
-}
-
-impl<'a> Doubled<'a> {
-    /// For a picture of this size.
-    pub(super) fn new(plane: &'a Plane, size: [usize; 2]) -> Self {
-        let size = std::array::from_fn(|i| if plane.halved[i] { size[i].div_ceil(2) } else { size[i] });
-        Doubled { plane, size, between: vec![0; size[0] + 2], row: vec![0; 2 * size[0]] }
-    }
-
-    /// Row `y` of the picture; more pixels where its width is odd.
-    pub(super) fn row(&mut self, y: usize) -> &[u16] {
-        let [here, near] = match self.plane.halved[1] {
-            // Above the middle of a pixel, the row above is the next one.
-            true if y.is_multiple_of(2) => [y / 2, (y / 2).saturating_sub(1)],
-            true => [y / 2, (y / 2 + 1).min(self.size[1] - 1)],
-            false => [y, y],
-        };
-        let [here, near] = [here, near].map(|y| &self.plane.row(y)[..self.size[0]]);
-        let across = self.plane.halved[0];
-        let down = self.plane.halved[1].then_some(y % 2);
-        vectorise(Double { here, near, across, down, between: &mut self.between, out: &mut self.row });
-        &self.row
-    }
-}
-
-/// One row of [`Doubled`].
+/// A row at twice the plane's size: a pixel is three quarters of the nearest and one of the next, along each side. Halves are
+/// rounded up and down by turns, where OpenCV's decoder does. `between` has a place more on each side.
 struct Double<'a> {
     here: &'a [u16],
     near: &'a [u16],

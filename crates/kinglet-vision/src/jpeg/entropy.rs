@@ -16,12 +16,12 @@ const ZIGZAG: [u8; 64] = [
 
 /// Where coefficients go, and what they are multiplied by. A damaged file may count beyond a block: there are places for
 /// that, too.
-pub(super) struct Steps([(u8, f32); 128]);
+pub(super) struct Steps([(u8, i32); 128]);
 
 impl Steps {
     /// From the steps in the scan's order.
     pub(super) fn new(steps: &[u8; 64]) -> Self {
-        let step = |k: usize| (ZIGZAG.get(k).copied().unwrap_or(0), steps.get(k).map_or(0.0, |&step| f32::from(step)));
+        let step = |k: usize| (ZIGZAG.get(k).copied().unwrap_or(0), steps.get(k).map_or(0, |&step| i32::from(step)));
         Steps(std::array::from_fn(step))
     }
 }
@@ -228,7 +228,7 @@ pub(super) fn read_block(
     }
     let mut put = |k: usize, value: i32| {
         let (place, step) = steps.0[k % 128];
-        batch.put(usize::from(place), value as f32 * step);
+        batch.put(usize::from(place), value * step);
     };
     put(0, *first);
     let mut k = 1;

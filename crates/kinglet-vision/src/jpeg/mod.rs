@@ -1,5 +1,5 @@
 //! JPEG pictures, whole or at half their size, as OpenCV decodes them, whose pictures YOLOv5's models have learnt from:
-//! general decoders interpolate chroma in other ways.
+//! other decoders transform, round and interpolate chroma in other ways.
 //!
 //! The mean of two neighbouring pixels is linear in a block's coefficients, as the pixels are: so a block of 8x8 gives
 //! 4x4 means by one smaller transform, and three of four pixels are never made. Where chroma is stored at half the size
@@ -7,18 +7,20 @@
 //!
 //! Source: ITU-T T.81 (baseline, Huffman), JFIF 1.02 for colours. Only ordinary files are read: one scan, 8 bits, grey or
 //! YCbCr, intact to the end. For everything else there is the general decoder.
-//! Oracle: OpenCV's decoding and resizing, in the tests.
+//! Oracle: OpenCV's decoding, to the bit, and its resizing, to rounding, in the tests.
 
 mod batch;
 mod chroma;
 mod entropy;
+mod idct;
 
-use crate::image::Image;
-use batch::Batch;
-use chroma::{Doubled, smooth};
+use crate::image::{Image, Region};
+use batch::{Batch, Room};
+use chroma::Interpolated;
 use entropy::{Codes, Interval, Steps};
 use kinglet_kernels::idct::BLOCKS;
 use kinglet_kernels::vectorise::{Vectorise, vectorise};
+use std::ops::Range;
 
 /// How large a picture becomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,8 +72,9 @@ struct Headers<'a> {
     scan: &'a [u8],
 }
 
-/// The picture at this scale. `None` where a side to halve is odd, or the file is not ordinary.
-pub(crate) fn decode(bytes: &[u8], scale: Scale) -> Option<Image> {
+/// The picture at this scale, black where nothing of `region` (in pixels of the result) is near. `None` where a side to
+/// halve is odd, or the file is not ordinary as far as it was read: below the region it is not.
+pub(crate) fn decode(bytes: &[u8], scale: Scale, region: &Region) -> Option<Image> {
     let mut headers = read_headers(bytes)?;
     let [width, height] = headers.size;
     if scale == Scale::Half && !(width.is_multiple_of(2) && height.is_multiple_of(2)) {
@@ -90,51 +93,42 @@ pub(crate) fn decode(bytes: &[u8], scale: Scale) -> Option<Image> {
         plane.pixels = vec![0; plane.width * mcus[1] * plane.blocks[1] * plane.sides[1]];
     }
     let mut planes = std::mem::take(&mut headers.planes);
-    if scale == Scale::Whole && planes.first()?.halved != [false; 2] {
-        return None;
-    }
     let level_bits = scale.level_bits();
-    vectorise(Scan { headers: &headers, planes: &mut planes, mcus, level_bits })?;
-    let size = match scale {
-        Scale::Whole => [width, height],
-        Scale::Half => [width / 2, height / 2],
+    let (size, mcu) = match scale {
+        Scale::Whole => ([width, height], mcu.map(|blocks| 8 * blocks)),
+        Scale::Half => ([width / 2, height / 2], mcu.map(|blocks| 4 * blocks)),
     };
-    if scale == Scale::Half {
-        planes.iter_mut().for_each(|plane| smooth(plane, size));
-    }
+    let columns = region.columns.start.min(size[0])..region.columns.end.min(size[0]);
+    let rows = region.rows.start.min(size[1])..region.rows.end.min(size[1]);
+    let seen = [near(&columns, mcu[0], mcus[0]), near(&rows, mcu[1], mcus[1])];
+    vectorise(Scan { headers: &headers, planes: &mut planes, mcus, seen, scale })?;
     let mut out = Image::new(size[0], size[1], [0; 3]);
-    match planes.as_slice() {
-        [luma] => {
-            for y in 0..size[1] {
-                for (pixel, &grey) in out.row_mut(y).as_chunks_mut().0.iter_mut().zip(luma.row(y)) {
+    let mut interpolated: Vec<_> = planes.iter().map(|plane| Interpolated::new(plane, scale, size)).collect();
+    for y in rows {
+        let out = &mut out.row_mut(y)[columns.start * 3..columns.end * 3];
+        match interpolated.as_mut_slice() {
+            [luma] => {
+                for (pixel, &grey) in out.as_chunks_mut().0.iter_mut().zip(&luma.row(y)[columns.clone()]) {
                     *pixel = [level([i32::from(grey) << 16, 0], level_bits); 3];
                 }
             }
-        }
-        [luma, blue, red] if scale == Scale::Half || [blue, red].iter().all(|plane| plane.halved == [false; 2]) => {
-            for y in 0..size[1] {
-                let planes = [luma, blue, red].map(|plane| &plane.row(y)[..size[0]]);
-                vectorise(ToRgb { planes, level_bits, out: out.row_mut(y) });
+            [luma, blue, red] => {
+                let planes = [luma, blue, red].map(|plane| &plane.row(y)[columns.clone()]);
+                vectorise(ToRgb { planes, level_bits, out });
             }
+            _ => return None,
         }
-        [luma, blue, red] => {
-            let mut chroma = [blue, red].map(|plane| Doubled::new(plane, size));
-            for y in 0..size[1] {
-                let [blue, red] = chroma.each_mut().map(|chroma| &chroma.row(y)[..size[0]]);
-                let planes = [&luma.row(y)[..size[0]], blue, red];
-                vectorise(ToRgb { planes, level_bits, out: out.row_mut(y) });
-            }
-        }
-        _ => return None,
     }
     Some(out)
 }
 
-impl Plane {
-    /// A row of its pixels, and of what blocks have beyond the picture.
-    fn row(&self, y: usize) -> &[u16] {
-        &self.pixels[y * self.width..][..self.width]
+/// The MCUs, of `side` pixels each, that pixels of this range need: their own, and those of the pixels beside them, from
+/// which chroma is interpolated.
+fn near(range: &Range<usize>, side: usize, mcus: usize) -> Range<usize> {
+    if range.is_empty() {
+        return 0..0;
     }
+    range.start.saturating_sub(2) / side..((range.end + 2).div_ceil(side)).min(mcus)
 }
 
 fn read_headers(bytes: &[u8]) -> Option<Headers<'_>> {
@@ -227,7 +221,9 @@ struct Scan<'a> {
     headers: &'a Headers<'a>,
     planes: &'a mut [Plane],
     mcus: [usize; 2],
-    level_bits: u32,
+    /// Columns and rows of MCUs that are wanted.
+    seen: [Range<usize>; 2],
+    scale: Scale,
 }
 
 impl Vectorise for Scan<'_> {
@@ -235,13 +231,14 @@ impl Vectorise for Scan<'_> {
 
     #[inline(always)]
     fn run(self) -> Option<()> {
-        let Self { headers, planes, mcus, level_bits } = self;
+        let Self { headers, planes, mcus, seen, scale } = self;
         let (mut scan, mut interval) = (headers.scan, Interval::default());
         interval.take(&mut scan)?;
         let mut bits = interval.bits();
         // Of each plane, a batch for each row of blocks in an MCU.
         let mut batches: Vec<[Batch; 2]> = planes.iter().map(|_| [Batch::new(), Batch::new()]).collect();
-        let total = mcus[0] * mcus[1];
+        let mut room = Room::new();
+        let total = mcus[0] * seen[1].end;
         for mcu in 0..total {
             if headers.restart > 0 && mcu > 0 && mcu.is_multiple_of(headers.restart) {
                 if !interval.ends(&bits, 0xd0 + ((mcu / headers.restart - 1) % 8) as u8) {
@@ -263,14 +260,25 @@ impl Vectorise for Scan<'_> {
                     }
                     // Before it is full, and at the end of a row.
                     if batch.count() + across > BLOCKS || column + 1 == mcus[0] {
+                        let columns = column + 1 - batch.count() / across..column + 1;
+                        if !seen[1].contains(&row) || columns.end <= seen[0].start || columns.start >= seen[0].end {
+                            batch.clear();
+                            continue;
+                        }
                         let x = ((column + 1) * across - batch.count()) * plane.sides[0];
                         let y = (row * down + i) * plane.sides[1];
-                        batch.finish(plane.sides, level_bits, &mut plane.pixels[y * plane.width + x..], plane.width);
+                        batch.finish(
+                            scale,
+                            plane.sides,
+                            &mut room,
+                            &mut plane.pixels[y * plane.width + x..],
+                            plane.width,
+                        );
                     }
                 }
             }
         }
-        interval.ends(&bits, 0xd9).then_some(())
+        (seen[1].end < mcus[1] || interval.ends(&bits, 0xd9)).then_some(())
     }
 }
 

@@ -4,6 +4,7 @@ use crate::opencv::pattern;
 use kinglet_kernels::simd::{Isa, set_isa};
 use kinglet_vision::colour::apply_hsv_gains;
 use kinglet_vision::decode::{Limits, read_resized};
+use kinglet_vision::image::Region;
 use kinglet_vision::resize::resize_bilinear;
 use kinglet_vision::warp::warp;
 
@@ -16,7 +17,10 @@ fn pictures_do_not_depend_on_the_instruction_set() {
         let moved = warp(&coloured, [1.3, 0.0, -7.3, 0.0, 1.3, 4.7, 0.0, 0.0, 1.0], 50, 40, [114; 3]);
         let jpegs = ["420", "422", "444", "440"].map(|name| {
             let path = format!("{}/tests/data/half_{name}.jpg", env!("CARGO_MANIFEST_DIR"));
-            [(37, 23), (74, 46)].map(|size| read_resized(&path, &Limits::default(), size, false).unwrap())
+            [(37, 23), (74, 46)].map(|size| {
+                let region = Region::whole(size.0, size.1);
+                read_resized(&path, &Limits::default(), size, false, &region).unwrap()
+            })
         });
         (coloured, moved, jpegs)
     };
