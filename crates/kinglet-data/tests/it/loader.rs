@@ -72,6 +72,30 @@ fn bytes_do_not_depend_on_the_number_of_workers() {
     assert_ne!(one[0].indices, other[0].indices);
 }
 
+/// Without a cache only the part of a JPEG that a mosaic shows is decoded.
+#[test]
+fn pictures_in_memory_and_seen_parts_of_files_give_the_same_bytes() {
+    let f = Fixture::two_classes();
+    for (i, (width, height)) in [(128, 128), (128, 96), (64, 48), (150, 75), (45, 60), (64, 64)].into_iter().enumerate()
+    {
+        let mut image = Image::new(width, height, [0; 3]);
+        image.data.iter_mut().enumerate().for_each(|(at, byte)| *byte = (at * at / 7 % 251) as u8);
+        f.image(&format!("images/train/{i}.jpg"), &image);
+        f.write(&format!("labels/train/{i}.txt"), "1 0.5 0.5 0.4 0.6");
+    }
+    let set = f.train();
+    let turned = AugmentParams { degrees: 20.0, shear: 5.0, ..AugmentParams::scratch_low() };
+    for params in [AugmentParams::scratch_low(), turned, strong()] {
+        let run = |cache_images, epoch| -> Vec<Batch> {
+            let options = LoaderOptions { cache_images, ..LoaderOptions::train(64, 4, params, 5) };
+            Loader::new(set.clone(), options).epoch(epoch, None).collect()
+        };
+        for epoch in 0..20 {
+            assert!(run(true, epoch) == run(false, epoch), "{params:?}, epoch {epoch}");
+        }
+    }
+}
+
 #[test]
 fn every_sample_comes_once_and_a_given_order_is_kept() {
     let f = Fixture::two_classes();

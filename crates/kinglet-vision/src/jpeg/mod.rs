@@ -98,8 +98,11 @@ pub(crate) fn decode(bytes: &[u8], scale: Scale, region: &Region) -> Option<Imag
         Scale::Whole => ([width, height], mcu.map(|blocks| 8 * blocks)),
         Scale::Half => ([width / 2, height / 2], mcu.map(|blocks| 4 * blocks)),
     };
-    let columns = region.columns.start.min(size[0])..region.columns.end.min(size[0]);
-    let rows = region.rows.start.min(size[1])..region.rows.end.min(size[1]);
+    let clipped = |range: &Range<usize>, side: usize| {
+        let end = range.end.min(side);
+        range.start.min(end)..end
+    };
+    let (columns, rows) = (clipped(&region.columns, size[0]), clipped(&region.rows, size[1]));
     let seen = [near(&columns, mcu[0], mcus[0]), near(&rows, mcu[1], mcus[1])];
     vectorise(Scan { headers: &headers, planes: &mut planes, mcus, seen, scale })?;
     let mut out = Image::new(size[0], size[1], [0; 3]);
