@@ -52,12 +52,15 @@ impl Vectorise for Inverse<'_> {
 /// The transform of eight places, `STEP` from each other; the result is divided by `2^SHIFT` and rounded.
 #[inline(always)]
 fn line<const STEP: usize, const SHIFT: u32>(from: &[WholeLanes; 64], first: usize, to: &mut [WholeLanes; 64]) {
-    let places = [0, 1, 2, 3, 4, 5, 6, 7].map(|k| &from[first + k * STEP]);
+    // One by one: closures over arrays do not always become part of this function.
+    let at = |k: usize| &from[first + k * STEP];
+    let [p0, p1, p2, p3, p4, p5, p6, p7] = [at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7)];
     let mut out = [[0; BLOCKS]; 8];
     let [o0, o1, o2, o3, o4, o5, o6, o7] = &mut out;
     for i in 0..BLOCKS {
         // The coefficients of damaged files are of any size.
-        let [c0, c1, c2, c3, c4, c5, c6, c7] = places.map(|place| Wrapping(place[i]));
+        let (c0, c1, c2, c3) = (Wrapping(p0[i]), Wrapping(p1[i]), Wrapping(p2[i]), Wrapping(p3[i]));
+        let (c4, c5, c6, c7) = (Wrapping(p4[i]), Wrapping(p5[i]), Wrapping(p6[i]), Wrapping(p7[i]));
         // Cosines of even frequencies: of 0 and 4, and a rotation of 2 and 6.
         let (sum, difference) = ((c0 + c4) << FACTOR_BITS as usize, (c0 - c4) << FACTOR_BITS as usize);
         let both = (c2 + c6) * factor(0.541_196_1);

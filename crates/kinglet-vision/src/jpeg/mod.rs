@@ -57,6 +57,8 @@ struct Plane {
     /// The first coefficient of the block before.
     first: i32,
     width: usize,
+    /// The row that `pixels` begin with: none above it is wanted.
+    top: usize,
     pixels: Vec<u16>,
 }
 
@@ -89,10 +91,7 @@ pub(crate) fn decode(bytes: &[u8], scale: Scale, region: &Region) -> Option<Imag
         }
         plane.halved = std::array::from_fn(|i| plane.blocks[i] != mcu[i]);
         plane.sides = plane.halved.map(|halved| if scale == Scale::Half && !halved { 4 } else { 8 });
-        plane.width = mcus[0] * plane.blocks[0] * plane.sides[0];
-        plane.pixels = vec![0; plane.width * mcus[1] * plane.blocks[1] * plane.sides[1]];
     }
-    let mut planes = std::mem::take(&mut headers.planes);
     let level_bits = scale.level_bits();
     let (size, mcu) = match scale {
         Scale::Whole => ([width, height], mcu.map(|blocks| 8 * blocks)),
@@ -104,6 +103,12 @@ pub(crate) fn decode(bytes: &[u8], scale: Scale, region: &Region) -> Option<Imag
     };
     let (columns, rows) = (clipped(&region.columns, size[0]), clipped(&region.rows, size[1]));
     let seen = [near(&columns, mcu[0], mcus[0]), near(&rows, mcu[1], mcus[1])];
+    let mut planes = std::mem::take(&mut headers.planes);
+    for plane in &mut planes {
+        let [width, height] = [0, 1].map(|i| plane.blocks[i] * plane.sides[i]);
+        (plane.width, plane.top) = (mcus[0] * width, seen[1].start * height);
+        plane.pixels = vec![0; plane.width * seen[1].len() * height];
+    }
     vectorise(Scan { headers: &headers, planes: &mut planes, mcus, seen, scale })?;
     let mut out = Image::new(size[0], size[1], [0; 3]);
     let mut interpolated: Vec<_> = planes.iter().map(|plane| Interpolated::new(plane, scale, size)).collect();
@@ -164,7 +169,8 @@ fn read_frame(segment: &[u8], headers: &mut Headers<'_>) -> Option<()> {
     let (&[8, h1, h0, w1, w0, count], planes) = segment.split_first_chunk()? else { return None };
     headers.size = [[w1, w0], [h1, h0]].map(|bytes| usize::from(u16::from_be_bytes(bytes)));
     let (planes, []) = planes.as_chunks::<3>() else { return None };
-    if planes.len() != usize::from(count) || ![1, 3].contains(&count) || !headers.planes.is_empty() {
+    let usual = planes.len() == usize::from(count) && [1, 3].contains(&count) && !headers.size.contains(&0);
+    if !usual || !headers.planes.is_empty() {
         return None;
     }
     for &[id, blocks, steps] in planes {
@@ -269,7 +275,7 @@ impl Vectorise for Scan<'_> {
                             continue;
                         }
                         let x = ((column + 1) * across - batch.count()) * plane.sides[0];
-                        let y = (row * down + i) * plane.sides[1];
+                        let y = (row * down + i) * plane.sides[1] - plane.top;
                         batch.finish(
                             scale,
                             plane.sides,
