@@ -24,35 +24,25 @@ pub type Lanes = [f32; BLOCKS];
 /// # Panics
 /// If other sides are asked for.
 pub fn inverse(coefficients: &mut [Lanes; 64], sides: [usize; 2], bases: [&Basis; 2], values: &mut [Lanes; 64]) {
-    let run = match sides {
-        [4, 4] => inverse_4_4,
-        [8, 4] => inverse_8_4,
-        [4, 8] => inverse_4_8,
-        [8, 8] => inverse_8_8,
-        _ => panic!("blocks of {sides:?} values"),
-    };
+    assert!(sides.iter().all(|side| [4, 8].contains(side)), "blocks of {sides:?} values");
     // SAFETY: both have 64 places.
-    unsafe { run(coefficients.as_flattened_mut().as_mut_ptr(), bases, values.as_flattened_mut().as_mut_ptr()) };
+    unsafe { run(coefficients.as_flattened_mut().as_mut_ptr(), sides, bases, values.as_flattened_mut().as_mut_ptr()) };
 }
 
-dispatch!(fn inverse_4_4(c: *mut f32, bases: [&Basis; 2], out: *mut f32) = four_by_four);
-dispatch!(fn inverse_8_4(c: *mut f32, bases: [&Basis; 2], out: *mut f32) = eight_by_four);
-dispatch!(fn inverse_4_8(c: *mut f32, bases: [&Basis; 2], out: *mut f32) = four_by_eight);
-dispatch!(fn inverse_8_8(c: *mut f32, bases: [&Basis; 2], out: *mut f32) = eight_by_eight);
+dispatch!(fn run(c: *mut f32, sides: [usize; 2], bases: [&Basis; 2], out: *mut f32) = run_kernel);
 
-macro_rules! of_sides {
-    ($name:ident, $across:literal, $down:literal) => {
-        #[inline(always)]
-        unsafe fn $name<S: Simd>(c: *mut f32, bases: [&Basis; 2], out: *mut f32) {
-            // SAFETY: the caller's promise.
-            unsafe { transform::<S, $across, $down>(c, bases, out) }
+#[inline(always)]
+unsafe fn run_kernel<S: Simd>(c: *mut f32, sides: [usize; 2], bases: [&Basis; 2], out: *mut f32) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match sides {
+            [4, 4] => transform::<S, 4, 4>(c, bases, out),
+            [8, 4] => transform::<S, 8, 4>(c, bases, out),
+            [4, _] => transform::<S, 4, 8>(c, bases, out),
+            _ => transform::<S, 8, 8>(c, bases, out),
         }
-    };
+    }
 }
-of_sides!(four_by_four, 4, 4);
-of_sides!(eight_by_four, 8, 4);
-of_sides!(four_by_eight, 4, 8);
-of_sides!(eight_by_eight, 8, 8);
 
 /// # Safety
 /// `c` and `out` have `64 * BLOCKS` floats.

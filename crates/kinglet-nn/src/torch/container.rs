@@ -159,15 +159,16 @@ impl<'a> Container<'a> {
             what: format!("tensor `{name}`, with those before it,"),
             limit: "one number for each byte of the file".into(),
         })?;
-        let bytes = match count {
-            0 => &[],
-            _ => &bytes[offset * dtype.size()..(last + 1) * dtype.size()],
-        };
-        let in_order = match in_order(shape, strides) {
+        // Beside a side of 0, others may be of any size.
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        let bytes = &bytes[offset * dtype.size()..(last + 1) * dtype.size()];
+        let stored = match in_order(shape, strides) {
             true => Cow::Borrowed(bytes),
             false => Cow::Owned(gathered(bytes, dtype.size(), shape, strides)),
         };
-        Ok(numbers(dtype, &in_order))
+        Ok(numbers(dtype, &stored))
     }
 }
 

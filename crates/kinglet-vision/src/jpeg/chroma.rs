@@ -24,8 +24,7 @@ impl<'a> Interpolated<'a> {
     /// Row `y` of the picture, or more of it.
     pub(super) fn row(&mut self, y: usize) -> &[u16] {
         let Interpolated { plane, scale, size: [width, height], between, row } = self;
-        let last = plane.top + plane.pixels.len() / plane.width - 1;
-        let part = |y: usize| &plane.pixels[(y.clamp(plane.top, last) - plane.top) * plane.width..][..*width];
+        let part = |y: usize| &plane.pixels[(y - plane.top) * plane.width..][..*width];
         let [across, is_down] = plane.halved;
         match scale {
             _ if !across && !is_down => return part(y),
